@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from glue_bench.errors import InputError
 from glue_bench.reading import conform, read_json
 from glue_bench.report.model import REPORT_SCHEMA_VERSION, Report
-from glue_bench.statistics.verdicts import SIGNIFICANCE, adjust_holm, drop_p_value, drop_p_value_of_rows
+from glue_bench.statistics.verdicts import SIGNIFICANCE, adjust_holm, drop_p_value
 
 _NORMAL_95 = 1.959964  # half the width of a 95 % interval in standard errors
 # The fields of a row of the JSON report that are read, and their types; the first ones identify its setting.
@@ -38,9 +36,9 @@ class Checked:
 
 def check_report(report: Report, baseline: Sequence[JsonRow]) -> list[Checked]:
     """Compare every row of the earlier report, as `read_baseline` reads it, with the row of the same setting now."""
-    now = [row.to_json() for section in report.sections for row in section.rows if row.seeds]
+    now = [row.to_json() for row in report.finished]
     found = [_find(earlier, [row for row in now if row["metric"] == earlier["metric"]]) for earlier in baseline]
-    raw = [None if row is None else _p_value(earlier, row) for earlier, row in zip(baseline, found, strict=True)]
+    raw = [_p_value(earlier, row) if row else None for earlier, row in zip(baseline, found, strict=True)]
     adjusted = iter(adjust_holm([p for p in raw if p is not None]))
     checked = []
     for earlier, row, p in zip(baseline, found, raw, strict=True):
@@ -105,15 +103,10 @@ def _find(earlier: JsonRow, now: Sequence[JsonRow]) -> JsonRow | None:
 
 
 def _p_value(earlier: JsonRow, row: JsonRow) -> float | None:
-    """Return the p-value of a drop; None where the noise of single runs, or of seeds with equal scores, is unknown."""
-    before, after = earlier["values"], row["values"]
-    if min(len(before), len(after)) > 1 and np.ptp(before) + np.ptp(after) > 0:
-        return drop_p_value(before, after)
-    if any(each[end] is None for each in (earlier, row) for end in ("low", "high")):
-        return None
-    means = [statistics.fmean(each["values"]) for each in (earlier, row)]
-    errors = [(each["high"] - each["low"]) / (2 * _NORMAL_95) for each in (earlier, row)]
-    return drop_p_value_of_rows(*zip(means, errors, strict=True))
+    """Return the p-value of a drop; None where the noise is unknown."""
+    known = all(each[end] is not None for each in (earlier, row) for end in ("low", "high"))
+    first, second = ((each["high"] - each["low"]) / (2 * _NORMAL_95) if known else 0.0 for each in (earlier, row))
+    return drop_p_value(earlier["values"], row["values"], errors=(first, second) if known else None)
 
 
 def _find_fault(earlier: JsonRow, row: JsonRow, *, p_value: float | None) -> str:

@@ -13,6 +13,7 @@ from glue_bench.statistics.verdicts import ABOVE, FAILED, NOT_COMPARABLE, REPROD
 from glue_bench.text import plural, three_digits
 
 FEW_SEEDS = "too few seeds"  # for an interval
+_SCORES = ("metric", "dev rows", "seeds", "ours", "95 % interval", "published", "difference", "verdict", "note")
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 # Columns that count as numbers even if some cells hold words.
 _NUMBERS = {
@@ -59,9 +60,9 @@ class TextTable:
             notes += [f"{task}: {same.pop()}"] if len(same) == 1 and any(lines) else filter(None, lines)
         return notes
 
-    def without(self, name: str) -> "TextTable":
-        """Return the table without a column."""
-        return self.select([place for place, header in enumerate(self.headers) if header != name])
+    def without(self, *names: str) -> "TextTable":
+        """Return the table without some columns."""
+        return self.select([place for place, header in enumerate(self.headers) if header not in names])
 
     def select(self, places: Iterable[int]) -> "TextTable":
         """Return the table with only these columns."""
@@ -72,7 +73,6 @@ class TextTable:
 
 def report_tables(report: Report) -> list[TextTable]:
     """Build a table per section, without the columns that are empty in all of them; keys that differ have a column."""
-    fixed = ["metric", "dev rows", "seeds", "ours", "95 % interval", "published", "difference", "verdict", "note"]
     tables = []
     every = [row for section in report.sections for row in section.rows]
     own = ["init"] if any(row.setting.init != "pretrained" for row in every) else []
@@ -82,24 +82,24 @@ def report_tables(report: Report) -> list[TextTable]:
         keys = [*own, *(key for key in section.differs if key != "init")]
         rows = [_cells(row, keys) for row in section.rows]
         totals = [_mean_cells(line, keys) for line in section.lines if line.mean is not None]
-        headers = ["task", *map(short_name, keys), *fixed]
+        headers = ["task", *map(short_name, keys), *_SCORES]
         title = f"{section.encoder}, {section.conditions}{published}"
         tables.append(TextTable(title=title, headers=headers, rows=rows, totals=totals, keys=1 + len(keys)))
         tables += other_tables(section, keys)
     used = {name for table in tables for place, name in enumerate(table.headers) if table.is_used(place)}
-    return [table.select([place for place, name in enumerate(table.headers) if name in used]) for table in tables]
+    return [table.without(*{*table.headers} - used) for table in tables]
 
 
 def other_tables(section: Section, keys: Sequence[str]) -> list[TextTable]:
     """Build the table of the encoder's other published rows, if our runs have their tasks."""
-    shown = ["metric", "ours", "published", "difference", "verdict", "note"]
-    headers = ["task", *map(short_name, keys), "published row", *shown]
-    lines, width = list[list[str]](), 1 + len(keys)
-    for name, row in section.others:
-        metric, _, _, *scores, verdict, note = _cells(row, keys)[width:]
-        lines.append([*_cells(row, keys)[:width], name, metric, scores[0], *scores[2:], verdict, note])
+    width, lines = 1 + len(keys), list[list[str]]()
+    for name, other in (each for row in section.rows for each in row.others.items()):
+        cells = _cells(other, keys)
+        lines.append([*cells[:width], name, *cells[width:]])
     title = f"{section.encoder}: other published rows (see `glue-bench published ROW`)"
-    return [TextTable(title=title, headers=headers, rows=lines, keys=width + 1)] if lines else []
+    headers = ["task", *map(short_name, keys), "published row", *_SCORES]
+    table = TextTable(title=title, headers=headers, rows=lines, keys=width + 1)
+    return [table.without("dev rows", "seeds", "95 % interval")] if lines else []
 
 
 def comparison_tables(comparison: Comparison) -> list[TextTable]:
@@ -131,8 +131,7 @@ def _score_words(row: Row) -> str:
     if summary is None:
         return ", ".join(row.unfinished) or "not run"
     spread = f" [{summary.minimum:.1f}, {summary.maximum:.1f}]" if len(row.seeds) > 1 else ""
-    runs = len(row.seeds) + sum(row.unfinished.values())
-    lost = ", ".join(f"{count} of {runs} {status}" for status, count in row.unfinished.items())
+    lost = ", ".join(f"{count} of {len(row.runs)} {status}" for status, count in row.unfinished.items())
     return f"{summary.median:.1f}{spread}{f' ({lost})' if lost else ''}"
 
 
@@ -184,9 +183,10 @@ def _comparison_cells(task: TaskComparison) -> list[str]:
 def _cost_cells(task: TaskComparison) -> list[str]:
     first, second = task.first_cost, task.second_cost
     cells = [task.title]
-    for ours, theirs in ((first.eval_seconds, second.eval_seconds), (first.train_seconds, second.train_seconds)):
+    for kind in ("eval_seconds", "train_seconds"):
+        ours, theirs, times = getattr(first, kind), getattr(second, kind), task.times_as_fast(kind)
         cells.append("" if ours is None or theirs is None else f"{three_digits(ours)} and {three_digits(theirs)}")
-        cells.append(f"{theirs / ours:.2f}" if task.divisible and ours and theirs else "")
+        cells.append("" if times is None else f"{times:.2f}")
     return [*cells, first.device if first.device == second.device else f"{first.device}; {second.device}"]
 
 

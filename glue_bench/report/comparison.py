@@ -5,6 +5,7 @@ import itertools
 import statistics
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -55,11 +56,11 @@ class TaskComparison:
     not_comparable_because: Sequence[str]  # with published numbers
     note: str
 
-    @property
-    def divisible(self) -> bool:
-        """Whether one cost over the other says something: of one architecture, it would say what chance did."""
+    def times_as_fast(self, kind: Literal["eval_seconds", "train_seconds"]) -> float | None:
+        """Return how many times as fast the first is; None where that says nothing, as of one architecture."""
+        ours, theirs = (getattr(cost, kind) for cost in (self.first_cost, self.second_cost))
         sizes = {self.first_cost.parameters, self.second_cost.parameters}
-        return self.alike and (len(sizes) > 1 or None in sizes)
+        return theirs / ours if self.alike and (len(sizes) > 1 or None in sizes) and ours and theirs else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,14 +68,9 @@ class Side:
     """One of two groups of runs: an encoder, a setting, or what a results folder holds."""
 
     name: str
-    rows: Sequence[Row]  # with finished runs
     store: RunStore
-
-    @classmethod
-    def of(cls, report: Report, store: RunStore, *, name: str, encoder: str | None = None) -> "Side":
-        """Take the finished rows of a report, of one encoder if it is named."""
-        rows = [row for section in report.sections for row in section.rows if row.seeds]
-        return cls(name=name, rows=[row for row in rows if encoder in (None, row.encoder)], store=store)
+    records: Sequence[Record] = ()  # finished ones that a word of the command names
+    rows: Sequence[Row] = ()  # of a report, with finished runs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,25 +108,25 @@ def compare(sides: Sides, published: Sequence[PublishedTable], *, convention: st
     seeds in common, then the first in the report's order. Both are scored under one convention, card if none is named.
     """
     rows = sorted([*sides.first.rows, *sides.second.rows], key=lambda row: row.order)
-    found, pairs, skipped = list[TaskComparison](), list[_Pair](), dict[str, str]()
+    found, skipped = list[tuple[_Pair, TaskComparison]](), dict[str, str]()
     for task, title in {row.task: row.title for row in rows}.items():
         try:
             pair = _choose_pair(sides, task, convention=convention or "card")
-            found.append(_compare_task(pair, sides, convention=convention or "card"))
-            pairs.append(pair)
+            found.append((pair, _compare_task(pair, sides)))
         except _NotComparedError as why:
             skipped[title] = str(why)
     tasks, names = list[TaskComparison](), (sides.first.name, sides.second.name)
-    for one, p in zip(found, adjust_holm([one.p_value for one in found]), strict=True):
+    for (_, one), p in zip(found, adjust_holm([one.p_value for _, one in found]), strict=True):
         better = None if p >= SIGNIFICANCE or one.difference == 0 else names[one.difference < 0]
         tasks.append(dataclasses.replace(one, p_adjusted=p, better=better))
-    runs = [[run for pair in pairs for run in pair.runs()[place]] for place in (0, 1)]
+    runs = [[run for pair, _ in found for run in pair.runs[place]] for place in (0, 1)]
     settings = [[Setting.of(run) for run in own] for own in runs]
     (first_table, first_sum), (second_table, second_sum) = (_sum_published(own, published) for own in settings)
     both = first_table is not second_table and all(run.comparable for own in runs for run in own)
-    first_mean = statistics.fmean(task.first for task in tasks) if tasks else None
-    second_mean = statistics.fmean(task.second for task in tasks) if tasks else None
-    costs = [(task.first_cost, task.second_cost) for task in tasks if task.divisible]
+    scores = [task.first for task in tasks], [task.second for task in tasks]
+    first_mean, second_mean = (statistics.fmean(own) if own else None for own in scores)
+    ratios = [[task.times_as_fast(kind) for task in tasks] for kind in ("eval_seconds", "train_seconds")]
+    eval_ratio, train_ratio = (median([ratio for ratio in own if ratio is not None]) for own in ratios)
     named = zip(names, settings, strict=True)
     return Comparison(
         first=names[0],
@@ -143,8 +139,8 @@ def compare(sides: Sides, published: Sequence[PublishedTable], *, convention: st
         second_mean=second_mean,
         kept=_share(first_mean, second_mean),
         published_kept=_share(first_sum, second_sum) if both else None,
-        eval_ratio=_ratio([(ours.eval_seconds, theirs.eval_seconds) for ours, theirs in costs]),
-        train_ratio=_ratio([(ours.train_seconds, theirs.train_seconds) for ours, theirs in costs]),
+        eval_ratio=eval_ratio,
+        train_ratio=train_ratio,
     )
 
 
@@ -152,10 +148,10 @@ def compare_all(
     report: Report, published: Sequence[PublishedTable], *, store: RunStore, convention: str | None = None
 ) -> list[Comparison]:
     """Compare the report's encoders that share a task, at most MOST pairs; the smaller encoder comes first."""
-    rows = [row for section in report.sections for row in section.rows if row.seeds]
-    sizes = {row.encoder: row.finished[-1].encoder.get("parameters") or 0 for row in rows}
+    sizes = {row.setting.encoder: row.finished[-1].encoder.get("parameters") or 0 for row in report.finished}
     names = sorted(sorted(sizes), key=sizes.__getitem__)
-    every = itertools.combinations([Side.of(report, store, name=name, encoder=name) for name in names], 2)
+    rows = {name: [row for row in report.finished if row.setting.encoder == name] for name in names}
+    every = itertools.combinations([Side(name=name, store=store, rows=own) for name, own in rows.items()], 2)
     found = (compare(Sides(first=a, second=b), published, convention=convention) for a, b in every)
     return list(itertools.islice((compared for compared in found if compared.tasks), MOST))
 
@@ -164,38 +160,32 @@ class _NotComparedError(Exception):
     """Why a task is left out."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Pair:
-    """A row of each group, compared on the seeds that both have."""
+class _Pair(NamedTuple):
+    """A row of each group, and the runs of the seeds that both have."""
 
-    ours: Row
-    theirs: Row
-    named: Collection[str]  # as in Sides
+    rows: tuple[Row, Row]
+    runs: Sequence[Sequence[Record]]  # of each row, in the order of the seeds
+    parts: Sequence[ScorePart]  # compared in both; none if an own task's file has changed too much for it
+    differences: Sequence[str]  # between the two settings, besides what is compared
     choice: Sequence[str] = ()  # which of several settings were taken
 
-    @property
-    def seeds(self) -> list[int]:
-        return sorted({*self.ours.seeds} & {*self.theirs.seeds})
-
-    def runs(self) -> list[list[Record]]:
-        """Return each group's runs, in the order of the seeds."""
-        return [[run for run in row.finished if run.seed in self.seeds] for row in (self.ours, self.theirs)]
+    @classmethod
+    def of(cls, ours: Row, theirs: Row, *, named: Collection[str], convention: str) -> "_Pair":
+        rows, seeds = (ours, theirs), {*ours.seeds} & {*theirs.seeds}
+        tasks = [task_of(row.finished[0]) for row in rows]
+        both = {*tasks[0].every_part()} & {*tasks[1].every_part()} if tasks[0].validation == tasks[1].validation else ()
+        found = ours.setting.difference(theirs.setting, but=(*_NOT_TRAINING, *named))
+        return cls(
+            rows,
+            runs=[[run for run in row.finished if run.seed in seeds] for row in rows],
+            parts=next((parts for task in tasks if {*(parts := task.parts(convention))} <= {*both}), []),
+            differences=[f"{name}={', '.join(map(show_value, values))}" for name, values in sorted(found.items())],
+        )
 
     @property
     def same_rows(self) -> bool:
-        runs = [*zip(*self.runs(), strict=True)] or [(self.ours.finished[0], self.theirs.finished[0])]
+        runs = [*zip(*self.runs, strict=True)] or [tuple(row.finished[0] for row in self.rows)]
         return all(_dev_rows(ours) == _dev_rows(theirs) for ours, theirs in runs)
-
-    def parts(self, convention: str) -> list[ScorePart]:
-        """Return the scores that both are compared in; none if an own task's file has changed too much for it."""
-        tasks = [task_of(row.finished[0]) for row in (self.ours, self.theirs)]
-        both = {*tasks[0].every_part()} & {*tasks[1].every_part()} if tasks[0].validation == tasks[1].validation else ()
-        return next((parts for task in tasks if {*(parts := task.parts(convention))} <= {*both}), [])
-
-    def differences(self) -> list[str]:
-        """Return what differs between the two settings besides what is compared."""
-        found = self.ours.setting.difference(self.theirs.setting, but=(*_NOT_TRAINING, *self.named))
-        return [f"{name}={', '.join(map(show_value, values))}" for name, values in sorted(found.items())]
 
 
 def _dev_rows(run: Record) -> object:
@@ -210,29 +200,28 @@ def _choose_pair(sides: Sides, task: str, *, convention: str) -> _Pair:
     ours, theirs = ([row for row in side.rows if row.task == task] for side in (sides.first, sides.second))
     if not ours or not theirs:
         raise _NotComparedError(f"no finished runs of {'the second' if ours else 'the first'}")
-    every = [_Pair(ours=a, theirs=b, named=sides.named) for a in ours for b in theirs]
+    every = [_Pair.of(a, b, named=sides.named, convention=convention) for a in ours for b in theirs]
     pairs = [pair for pair in every if pair.same_rows]
-    paired = [pair for pair in pairs if pair.seeds]
+    paired = [pair for pair in pairs if pair.runs[0]]
     if not paired:
         left, right = (" or ".join(f"{n:,}" for n in sorted({row.n or 0 for row in rows})) for rows in (ours, theirs))
         sizes = f": {left} against {right}" if left != right else ""
         raise _NotComparedError("no seed in common" if pairs else f"not the same dev rows{sizes}")
-    if not (alike := [pair for pair in paired if pair.parts(convention)]):
+    if not (alike := [pair for pair in paired if pair.parts]):
         raise _NotComparedError("no metric on the same splits in common")
-    best = min(alike, key=lambda pair: (len(pair.differences()), -len(pair.seeds)))
+    best = min(alike, key=lambda pair: (len(pair.differences), -len(pair.runs[0])))
     choice = []
-    for chosen, rows in ((best.ours, ours), (best.theirs, theirs)):
+    for chosen, rows in zip(best.rows, (ours, theirs), strict=True):
         found = chosen.setting.difference(*(row.setting for row in rows), but=("init", "grid"))
         if words := ", ".join(f"{name}={show_value(values[0])}" for name, values in found.items()):
-            choice.append(f"one of {len(rows)} settings of {chosen.encoder}: {words}")
-    return dataclasses.replace(best, choice=list(dict.fromkeys(choice)))
+            choice.append(f"one of {len(rows)} settings of {chosen.setting.encoder}: {words}")
+    return best._replace(choice=list(dict.fromkeys(choice)))
 
 
-def _compare_task(pair: _Pair, sides: Sides, *, convention: str) -> TaskComparison:
-    ours, theirs = pair.runs()
-    task, parts = task_of(ours[0]), pair.parts(convention)
-    left = read_evidence(sides.first.store, ours, parts=parts)
-    right = read_evidence(sides.second.store, theirs, parts=parts)
+def _compare_task(pair: _Pair, sides: Sides) -> TaskComparison:
+    (ours, theirs), parts, both = pair.runs, pair.parts, (sides.first, sides.second)
+    task = task_of(ours[0])
+    left, right = (read_evidence(side.store, runs, parts=parts) for side, runs in zip(both, pair.runs, strict=True))
     if left is None or right is None:
         raise _NotComparedError("stored predictions cannot be read")
     if not left.splits:
@@ -252,23 +241,23 @@ def _compare_task(pair: _Pair, sides: Sides, *, convention: str) -> TaskComparis
     numbers, (p_rows,) = keep_numbers(pair_up, splits=splits, words=["pairs", STREAM, *map(tuple, parts)])
     scores = PairedScores(difference := Interval(*numbers), p_rows)
     first, second = (100 * statistics.median(headline(parts, run.scores) for run in runs) for runs in (ours, theirs))
-    read = ((sides.first.name, left.degenerate), (sides.second.name, right.degenerate))
-    degenerate = [f"{name}: {text}" for name, found in read for text in write_notes("degenerate", found)]
+    read = zip(both, (left.degenerate, right.degenerate), strict=True)
+    degenerate = [f"{side.name}: {text}" for side, found in read for text in write_notes("degenerate", found)]
     reasons = (reason for run in (*ours, *theirs) for reason in run.not_comparable_because)
-    differences, bound = pair.differences(), 100 * (1.0 - lowest_of(parts))
+    bound = 100 * (1.0 - lowest_of(parts))
     ways = [{(run.device, *run.ways, run.processes) for run in runs} for runs in (ours, theirs)]
     return TaskComparison(
         task=task.name,
         title=task.title,
         metric=metric_title(parts),
         n=sum(ours[0].data["rows"][split] for split in splits),
-        seeds=pair.seeds,
+        seeds=[run.seed for run in ours],
         first=first,
         second=second,
         difference=100 * difference.value,
         low=max(100 * difference.low, -bound),
         high=min(100 * difference.high, bound),
-        few_seeds=len(pair.seeds) == 2 and 100 * max(-difference.low, difference.high) > bound,
+        few_seeds=len(ours) == 2 and 100 * max(-difference.low, difference.high) > bound,
         p_rows=p_rows,
         p_value=scores.p_value,
         p_adjusted=scores.p_value,
@@ -277,10 +266,10 @@ def _compare_task(pair: _Pair, sides: Sides, *, convention: str) -> TaskComparis
         kept=_share(first, second),
         first_cost=Cost.of(ours),
         second_cost=Cost.of(theirs),
-        alike=not differences and ways[0] == ways[1],
+        alike=not pair.differences and ways[0] == ways[1],
         degenerate=degenerate,
         not_comparable_because=list(dict.fromkeys(reasons)),
-        note="; ".join([*pair.choice, *differences, *degenerate]),
+        note="; ".join([*pair.choice, *pair.differences, *degenerate]),
     )
 
 
@@ -301,7 +290,3 @@ def _sum_published(
 
 def _share(first: float | None, second: float | None) -> float | None:
     return 100 * first / second if first is not None and second is not None and first >= 0 < second else None
-
-
-def _ratio(pairs: Sequence[tuple[float | None, float | None]]) -> float | None:
-    return median([theirs / ours for ours, theirs in pairs if ours and theirs])

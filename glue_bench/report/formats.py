@@ -27,8 +27,7 @@ FORMATS = (*TABLE_FORMATS, "json", "csv")
 
 # Columns that may wrap, and their smallest width.
 _WRAPPED = {"metric": 14, "verdict": 14, "claim": 12, "the card says": 16, "found": 20, "setting": 20, "labels": 16}
-_WRAPPED |= {"note": 24, "folder": 24, "what is known": 24}
-_WRAPPED |= {"published: distilroberta": 20, "published: roberta": 20}
+_WRAPPED |= {"note": 24, "folder": 24, "what is known": 24, "published: distilroberta": 20, "published: roberta": 20}
 # Columns that are dropped in a narrow terminal, in this order.
 _LEFT_OUT = (
     *("note", "device", "metric", "dev rows", "detectable", "p (Holm)", "seeds", "difference", "kept"),
@@ -42,22 +41,17 @@ _LONGEST_WORD = 20  # of a header that is not broken
 def render_report(report: Report, format_name: str, *, width: int | None = None, color: bool = False) -> str:
     """Render the report in one of FORMATS; a console table is `width` columns wide, None for the terminal's."""
     if format_name == "json":
-        keys = ("encoder", "data", "recipe", "recipe_changes", "mean", "published_mean")
-        sections = [
-            {
-                **{key: getattr(section, key) for key in keys},
-                "rows": [row.to_json() for row in section.rows],
-                **({"other_published": [_other(*each) for each in section.others]} if section.others else {}),
-            }
-            for section in report.sections
-        ]
+        sections = list[dict[str, Any]]()
+        for section in report.sections:
+            about = {key: getattr(section, key) for key in ("encoder", "data", "recipe", "recipe_changes")}
+            about |= {"mean": section.whole.mean, "published_mean": section.whole.published_mean}
+            others = [other for row in section.rows for other in _others(row)]
+            more = {"other_published": others} if others else {}
+            sections.append({**about, "rows": [row.to_json() for row in section.rows], **more})
         return _json({"sections": sections, "footnotes": report.footnotes})
     if format_name == "csv":
-        rows = list[dict[str, Any]]()
-        for section in report.sections:
-            for row in section.rows:
-                others = [_other(name, other) for name, other in section.others if other.setting == row.setting]
-                rows.append({**row.to_json(), "other_published": others or None})
+        every = [row for section in report.sections for row in section.rows]
+        rows = [{**row.to_json(), "other_published": _others(row) or None} for row in every]
         return render_csv(rows, like=[*_EMPTY_ROW.to_json(), "other_published"])
     if not report.sections:
         words = " ".join(report.footnotes) or "No runs yet. Start with: glue-bench sweep preset=sample"
@@ -68,41 +62,43 @@ def render_report(report: Report, format_name: str, *, width: int | None = None,
     return render_tables(tables, report.footnotes, format_name=format_name, width=width, color=color)
 
 
-def _other(name: str, row: Row) -> dict[str, Any]:
+def _others(row: Row) -> list[dict[str, Any]]:
     keys = ("task", "setting_id", "metric", "median", "published", "difference", "verdict", "verdict_reason", "note")
-    facts = row.to_json()
-    return {"published_row": name, **{key: facts[key] for key in keys}}
+    found = {name: other.to_json() for name, other in row.others.items()}
+    return [{"published_row": name, **{key: facts[key] for key in keys}} for name, facts in found.items()]
 
 
 def render_comparison(
-    comparison: Comparison,
-    format_name: str,
-    *,
-    notes: Sequence[str] = (),
-    width: int | None = None,
-    color: bool = False,
+    found: Comparison, format_name: str, *, notes: Sequence[str] = (), width: int | None = None, color: bool = False
 ) -> str:
     """Render two encoders side by side as text, then notes; the other arguments are those of `render_report`."""
     # Only the page shows tokens per second.
-    content = asdict(comparison, dict_factory=lambda pairs: {k: v for k, v in pairs if k != "tokens_per_second"})
+    content = asdict(found, dict_factory=lambda pairs: {k: v for k, v in pairs if k != "tokens_per_second"})
     if format_name == "json":
         return _json(content | ({"footnotes": notes} if notes else {}))
     if format_name == "csv":
-        names = {"encoder": comparison.first, "beside": comparison.second}
-        rows = [{**names, **task} for task in content["tasks"]]
+        names = {"encoder": found.first, "beside": found.second}
+        rows = [names | task for task in content["tasks"]]
         return render_csv(rows, like=[*names, *TaskComparison.__dataclass_fields__])
-    tables = comparison_tables(comparison)
     notes = [*notes, *write_notes("comparison_rule")]
-    return render_tables(tables, notes, format_name=format_name, width=width, color=color)
+    return render_tables(comparison_tables(found), notes, format_name=format_name, width=width, color=color)
 
 
 def render_tables(
     tables: Sequence[TextTable], notes: Sequence[str], *, format_name: str, width: int | None, color: bool
 ) -> str:
     """Render any tables, with the notes once, in one of TABLE_FORMATS; further arguments as in `render_report`."""
-    if format_name == "console":
-        return _console(tables, notes, width=width, color=color)
-    return _fill("tables.md" if format_name == "markdown" else "tables.tex", tables=tables, notes=notes, sections=())
+    if format_name != "console":
+        return _fill(
+            "tables.md" if format_name == "markdown" else "tables.tex", tables=tables, notes=notes, sections=()
+        )
+    plain: dict[str, Any] = {"markup": False, "highlight": False, "emoji": False}
+    console = Console(file=(stream := io.StringIO()), width=width, force_terminal=color, no_color=not color, **plain)
+    for text in tables:
+        _print_table(console, text)
+    for note in notes:
+        console.print(visible(note), style="dim")
+    return stream.getvalue()
 
 
 def _fill(template: str, **values: Any) -> str:
@@ -121,17 +117,6 @@ def render_csv(rows: Sequence[Mapping[str, Any]], *, like: Iterable[str]) -> str
     for row in rows:
         flat = {key: json.dumps(value) if isinstance(value, list | dict) else value for key, value in row.items()}
         writer.writerow({key: escape_cell(value) for key, value in flat.items()})
-    return stream.getvalue()
-
-
-def _console(tables: Sequence[TextTable], notes: Sequence[str], *, width: int | None, color: bool) -> str:
-    stream = io.StringIO()
-    plain: dict[str, Any] = {"markup": False, "highlight": False, "emoji": False}
-    console = Console(file=stream, width=width, force_terminal=color, no_color=not color, **plain)
-    for text in tables:
-        _print_table(console, text)
-    for note in notes:
-        console.print(visible(note), style="dim")
     return stream.getvalue()
 
 
@@ -204,9 +189,9 @@ def render_paper(report: Report, *, spread: Spread = "sd") -> str:
     A UsageError if the rows of a task do not all have one metric.
     """
     finished = dict[str, Row]()
-    for row in (row for section in report.sections for row in section.rows if row.seeds):
+    for row in report.finished:
         if (known := finished.setdefault(row.task, row)).metric != row.metric:
-            both = f"{known.metric} of {known.encoder} and {row.metric} of {row.encoder}"
+            both = f"{known.metric} of {known.setting.encoder} and {row.metric} of {row.setting.encoder}"
             raise UsageError(f"--style paper: no column for {both} on {row.title}; choose runs, as in encoder=NAME")
     if not finished:
         return "% No finished run yet.\n"
@@ -243,6 +228,6 @@ def _seeds(lines: _Lines) -> str:
     """Write how many seeds most lines have, and which have others."""
     found = {label: sorted({len(row.seeds) for row in line.rows if row.seeds}) for label, line, _ in lines}
     usual = Counter(count for counts in found.values() for count in counts).most_common(1)[0][0]
-    ends = {label: dict.fromkeys((counts[0], counts[-1])) for label, counts in found.items() if counts != [usual]}
+    ends = {label: dict.fromkeys((own[0], own[-1])) for label, own in found.items() if own != [usual]}
     others = [f"{label}: {' to '.join(map(str, counts))}" for label, counts in ends.items()]
     return plural(usual, "seed") + (f" ({'; '.join(others)})" if others else "")

@@ -1,13 +1,12 @@
 """The report as data: rows, sections, costs. Every output format, the page and `--check` draw from these objects."""
 
 import statistics
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 from glue_bench.report.templates import write_notes
-from glue_bench.runs.record import Record, task_of
+from glue_bench.runs.record import STATUSES, Record, task_of
 from glue_bench.runs.setting import Setting, show_words
 from glue_bench.statistics.verdicts import FAILED, NOT_COMPARABLE, NOT_RUN, Verdict
 from glue_bench.tasks.published import PublishedScore, PublishedTable
@@ -32,11 +31,6 @@ class ScoreSummary:
     deviation: float | None  # standard deviation over the seeds; None with one
     low: float | None  # of the 95 % interval for the expected score; None without stored predictions
     high: float | None
-
-    @property
-    def interval(self) -> tuple[float, float] | None:
-        """The 95 % interval, if there is one."""
-        return None if self.low is None or self.high is None else (self.low, self.high)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,29 +58,16 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cell:
-    """One cell of a grid."""
-
-    values: Mapping[str, Any]  # by trainer key
-    score: float | None  # median of the scores that the choice is made by, times 100; None without a finished run
-    seeds: int  # finished
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """The runs of one row: all seeds of a setting, or of the chosen cell of a grid."""
+    """The runs of one row: all seeds of a setting, or of a cell of a grid."""
 
     setting: Setting  # from a finished run, if there is one
     runs: Sequence[Record] = ()  # finished ones by seed, then the others
     cells: int = 0  # of the grid that were tried; 0 without a grid
     planned: int = 0  # cells that the grid has
-    tried: Sequence[Cell] = ()  # of a grid with finished runs, sorted by their values
+    tried: Sequence["Group"] = ()  # cells of a grid with finished runs, sorted by their values
+    score: float | None = None  # median of those that a cell is chosen by, times 100; None without a finished run
     incomplete: Sequence[str] = ()  # cells with fewer finished seeds than others, in words
-
-    @property
-    def encoder(self) -> str:
-        """The encoder's name."""
-        return self.setting.encoder
 
     @property
     def task(self) -> str:
@@ -121,8 +102,8 @@ class Group:
     @property
     def unfinished(self) -> dict[str, int]:
         """Status to number of runs, for runs without scores."""
-        counts = Counter(run.status for run in self.lost)
-        return {status: counts[status] for status in ("failed", "diverged", "interrupted") if counts[status]}
+        counts = {status: sum(run.status == status for run in self.runs) for status in STATUSES if status != "finished"}
+        return {status: count for status, count in counts.items() if count}
 
     @property
     def comparable(self) -> bool:
@@ -172,6 +153,7 @@ class Row(Group):
     setting_notes: Sequence[str] = ()  # other trainer values that are not the recipe's
     remarks: Sequence[str] = ()  # all else that a reader must know
     degenerate: Mapping[str, str] = field(default_factory=dict)  # seed of a finished run to the reason
+    others: Mapping[str, "Row"] = field(default_factory=dict)  # the encoder's other published rows: compared with those
 
     @property
     def line(self) -> str:
@@ -188,13 +170,14 @@ class Row(Group):
     @property
     def few_seeds(self) -> bool:
         """Whether there are two seeds whose interval ends where scores end: they say too little of training noise."""
-        interval = self.summary.interval if self.summary else None
-        return len(self.seeds) == 2 and interval is not None and (interval[0] in (0, -100) or interval[1] == 100)
+        found = self.summary
+        return len(self.seeds) == 2 and found is not None and (found.low in (0, -100) or found.high == 100)
 
     @property
     def interval(self) -> tuple[float, float] | None:
         """The 95 % interval, if there is one and the seeds suffice for it."""
-        return None if self.summary is None or self.few_seeds else self.summary.interval
+        low, high = (self.summary.low, self.summary.high) if self.summary else (None, None)
+        return None if low is None or high is None or self.few_seeds else (low, high)
 
     @property
     def difference(self) -> float | None:
@@ -280,7 +263,6 @@ class Section:
     rows: Sequence[Row]
     lines: Sequence[Line]  # in the order of the rows
     table: PublishedTable | None  # of the published numbers
-    others: Sequence[tuple[str, Row]] = ()  # the encoder's other published rows: the name, and a row compared with it
 
     @property
     def differs(self) -> list[str]:
@@ -288,16 +270,10 @@ class Section:
         return [*dict.fromkeys(name for row in self.rows for name in row.differs)]
 
     @property
-    def mean(self) -> float | None:
-        """The mean of the eight tasks, if just one setting has all of them."""
-        means = [line.mean for line in self.lines if line.mean is not None]
-        return means[0] if len(means) == 1 else None
-
-    @property
-    def published_mean(self) -> float | None:
-        """The mean of the published numbers of the same tasks."""
-        means = [line.published_mean for line in self.lines if line.mean is not None]
-        return means[0] if len(means) == 1 else None
+    def whole(self) -> Line:
+        """The line with a mean of the eight tasks; an empty one if not just one has it."""
+        found = [line for line in self.lines if line.mean is not None]
+        return found[0] if len(found) == 1 else Line(words="", rows=(), mean=None, published_mean=None)
 
     @property
     def published(self) -> dict[str, float]:
@@ -322,3 +298,8 @@ class Report:
 
     sections: Sequence[Section]
     footnotes: Sequence[str]
+
+    @property
+    def finished(self) -> list[Row]:
+        """The rows with finished runs."""
+        return [row for section in self.sections for row in section.rows if row.seeds]

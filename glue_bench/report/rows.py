@@ -12,15 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from glue_bench.config.task import (
-    CORRELATIONS,
-    ScorePart,
-    TaskConfig,
-    headline,
-    metric_title,
-    started_from,
-    undefined_words,
-)
+from glue_bench.config.task import CORRELATIONS, ScorePart, TaskConfig, headline, metric_title, started_from
 from glue_bench.errors import DiskError, InputError
 from glue_bench.files import cache_folder, read_sealed, write_sealed
 from glue_bench.report.model import Group, Row, ScoreSummary
@@ -72,7 +64,7 @@ def build_row(
 
     `degenerate` is that of a row of the same runs whose predictions were read, if `context` has no store.
     """
-    score, convention = context.score(task.name), context.convention_of(task)
+    score, convention, plain = context.score(task.name), context.convention_of(task), group
     parts, shown = task.parts(convention), score.under(task, convention) if score else None
     if shown is not None and shown.start == group.setting.init:
         group = dataclasses.replace(group, runs=[_started_alike(run) for run in group.runs])
@@ -82,16 +74,11 @@ def build_row(
     intervals = _score_intervals(evidence, finished, parts=parts) if evidence and evidence.splits else {}
     degenerate = evidence.degenerate if evidence else degenerate or {}
     verdict = _judge(group, context, shown=shown, values=values, degenerate=len(degenerate))
-    remarks = write_notes(
-        "remarks",
-        group,
-        score=score,
-        shown=shown,
-        verdict=verdict,
-        evidence=evidence,
-        unread=context.store is not None and finished and evidence is None,
-        undefined=dict.fromkeys(undefined_words(run.undefined) for run in finished if run.undefined),
-    )
+    unread = context.store is not None and finished and evidence is None
+    remarks = write_notes("remarks", group, score, shown, verdict, evidence, unread)
+    others = [other for other in context.others if finished and task.name in other.scores]
+    beside = {other.name: dataclasses.replace(context, table=other, others=(), store=None) for other in others}
+    alike = {"task": task, "degenerate": degenerate, "differs": about.get("differs", {})}
     return Row(
         **{item.name: getattr(group, item.name) for item in dataclasses.fields(group)},
         title=task.title,
@@ -109,6 +96,7 @@ def build_row(
         verdict=verdict,
         remarks=remarks,
         degenerate=degenerate,
+        others={name: build_row(plain, other, **alike) for name, other in beside.items()},
         **about,
     )
 
@@ -155,8 +143,7 @@ def _score_intervals(
     evidence: Evidence, finished: Sequence[Record], *, parts: Sequence[ScorePart]
 ) -> dict[ScorePart | None, tuple[float, float]]:
     """Compute each part's interval, and under None that of the mean of `parts`; in natural units."""
-    metrics = task_of(finished[0]).metrics
-    every = [ScorePart(split, metric) for split in evidence.splits for metric in metrics]
+    metrics, every = task_of(finished[0]).metrics, task_of(finished[0]).every_part()
     scores = {part: [run.scores[part.split][part.metric] for run in finished] for part in every}
     keys = [*((part, [part]) for part in every), (None, parts)]
 
@@ -214,13 +201,9 @@ def _judge(
         return Verdict(kind=verdicts.NOT_COMPARABLE, reason=f"published {write_notes('convention', score)[0]}")
     if differs := table.differs(shown, init=group.setting.init, method=group.setting.method):
         return Verdict(kind=verdicts.NOT_COMPARABLE, reason="; ".join(differs))
+    mean, deviation = table.statistic == "mean", shown.deviation
     verdict = judge_published(
-        values,
-        shown.value,
-        rounding=table.rounding,
-        runs=table.runs,
-        mean=table.statistic == "mean",
-        deviation=shown.deviation,
+        values, shown.value, rounding=table.rounding, runs=table.runs, mean=mean, deviation=deviation
     )
     if verdict.kind != verdicts.REPRODUCED or not degenerate:
         return verdict

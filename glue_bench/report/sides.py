@@ -1,9 +1,9 @@
 """Which two groups of runs `compare` means: encoders, settings, results folders, or two values of one key."""
 
+import dataclasses
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from glue_bench.errors import UsageError, did_you_mean
 from glue_bench.report.comparison import Side, Sides
@@ -14,14 +14,6 @@ from glue_bench.runs.setting import Setting, short_name, show_value, show_words,
 from glue_bench.runs.store import RunStore
 from glue_bench.tasks.published import PublishedTable
 from glue_bench.text import plural
-
-
-class _Group(NamedTuple):
-    """The finished runs that one word names."""
-
-    name: str
-    store: RunStore
-    records: Sequence[Record]
 
 
 def choose_sides(
@@ -44,23 +36,21 @@ def choose_sides(
     if both and left.store.root.samefile(right.store.root):
         common = f"have {plural(len(both), 'run')} in common; name two groups that share none"
         raise UsageError(f"{left.name} and {right.name}: {common}")
-    names = [left.name, right.name]
     encoders = {str(group.records[0].encoder["name"]) for group in (left, right)}
     if by is None and len(encoders) == 1 and left.store is right.store:  # two settings
         found = tell_apart([Setting.of(group.records[0]) for group in (left, right)])
-        names, subject, named = list(map(show_words, found)), encoders.pop(), list(found[0])
-    groups = zip((left, right), names, strict=True)
-    first, second = (Side.of(build_report(g.records, published), g.store, name=name) for g, name in groups)
+        subject, named, pairs = encoders.pop(), list(found[0]), zip((left, right), found, strict=True)
+        left, right = (dataclasses.replace(group, name=show_words(differs)) for group, differs in pairs)
+    reports = [(group, build_report(group.records, published)) for group in (left, right)]
+    first, second = (dataclasses.replace(group, rows=report.finished) for group, report in reports)
     return Sides(first=first, second=second, subject=subject, named=named)
 
 
-def _find(word: str, store: RunStore, *, own: Sequence[Record], filters: Filters) -> _Group:
+def _find(word: str, store: RunStore, *, own: Sequence[Record], filters: Filters) -> Side:
     """Find a group of the `own` runs of the store, or else of another folder."""
     place = store.root.parent
-    for fact in ("encoder", "setting_id"):
-        alike = [record for record in own if facts_of(record)[fact] == word]
-        if alike:
-            return _Group(name=word, store=store, records=filters.choose_records(alike, place=place))
+    if alike := [record for record in own if word in (record.encoder["name"], record.setting_id)]:
+        return Side(name=word, store=store, records=filters.choose_records(alike, place=place))
     if not (Path(word) / "runs").is_dir():
         known = sorted({record.encoder["name"] for record in own})
         folder = "; nor is it a setting_id or a results folder" if known else ""
@@ -74,10 +64,10 @@ def _find(word: str, store: RunStore, *, own: Sequence[Record], filters: Filters
     encoders = sorted({record.encoder["name"] for record in found})
     if len(encoders) > 1:
         raise UsageError(f"{word}: has runs of {', '.join(encoders)}; choose one, as in encoder={encoders[0]}")
-    return _Group(name=word, store=other, records=found)
+    return Side(name=word, store=other, records=found)
 
 
-def _split(left: _Group, right: _Group, *, by: str) -> list[_Group]:
+def _split(left: Side, right: Side, *, by: str) -> list[Side]:
     key, _, chosen = by.partition("=")
     if key not in KEYS:
         names = [name for name in KEYS if short_name(name) == key]
@@ -93,17 +83,17 @@ def _split(left: _Group, right: _Group, *, by: str) -> list[_Group]:
         has = f"the finished runs of {who} have {plural(len(values), 'value')} of {key}: {', '.join(values) or 'none'}"
         more = f"; choose two: --by {shlex.quote(f'{key}={values[0]},{values[-1]}')}" if len(values) > 2 else ""
         raise UsageError(f"--by {by}: {has}{more}")
-    groups = list[_Group]()
+    groups = list[Side]()
     for group, value in zip((left, right), asked, strict=True):
         own = [run for run in group.records if show_value(facts_of(run).get(key, "")) == value != ""]
         own = own or Filters.read([f"{key}={value}"]).choose_records(group.records, place=group.store.root.parent)
         word = f"{short_name(key)}={value}"
         name = word if left.name == right.name else f"{group.name} {word}"
-        groups.append(group._replace(name=name, records=own))
+        groups.append(dataclasses.replace(group, name=name, records=own))
     return groups
 
 
-def _how_to_split(group: _Group) -> str:
+def _how_to_split(group: Side) -> str:
     """Say in which keys the runs of a group differ."""
     by_task = dict[str, list[Setting]]()
     for record in group.records:

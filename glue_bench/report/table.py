@@ -9,7 +9,7 @@ from typing import Any
 
 from glue_bench.config.schema import TaskConfig
 from glue_bench.config.task import headline
-from glue_bench.report.model import CARD_TASKS, Cell, Group, Line, Report, Row, Section
+from glue_bench.report.model import CARD_TASKS, Group, Line, Report, Row, Section
 from glue_bench.report.rows import Context, build_row
 from glue_bench.report.templates import write_notes
 from glue_bench.runs.record import Record, task_of
@@ -45,9 +45,8 @@ def build_report(
     for groups, name in zip(every, _name_sections([groups[0].setting for groups in every]), strict=True):
         first = groups[0].setting
         table = find_table(published, first.hub_id, recipe=first.recipe, method=first.method)
-        known = find_tables(published, first.hub_id)
-        others = [other for other in known if other is not table and other.method == first.method]
-        context = Context(table=table, convention=convention, store=store, others=others)
+        others = [each for each in find_tables(published, first.hub_id) if each.method == first.method]
+        context = Context(table=table, convention=convention, store=store, others=[o for o in others if o is not table])
         chosen = groups if cells else _choose_cells(groups, context)
         built.append(_build_section(chosen, context, name=name, expected=expected))
     notes = write_notes("footnotes", built) if built else []
@@ -85,41 +84,31 @@ def _group_by_setting(records: Iterable[Record]) -> list[Group]:
         ran = " ".join(run.ways).strip()
         found[run.encoder["name"], run.task, run.setting_id, run.init_kind, ran].append(run)
     for key in [key for key in found if not key[-1]]:  # how it would have run is not known: join any of the setting's
-        home = next((other for other in found if other[:-1] == key[:-1] and other[-1]), None)
-        if home is not None:
+        if home := next((other for other in found if other[:-1] == key[:-1] and other[-1]), None):
             found[home] += found.pop(key)
     return [_group(runs) for _, runs in sorted(found.items())]
 
 
 def _group(runs: Iterable[Record], *, cells: int = 0) -> Group:
-    ordered = sorted(runs, key=lambda run: (not run.finished, run.seed))
+    ordered = sorted(runs, key=_seed_place)
     return Group(setting=Setting.of(ordered[0]), runs=ordered, cells=cells)
+
+
+def _seed_place(run: Record) -> tuple[bool, int]:
+    return not run.finished, run.seed
 
 
 def _build_section(groups: Sequence[Group], context: Context, *, name: str, expected: Sequence[TaskConfig]) -> Section:
     changes = _common_changes([group.setting for group in groups])
-    rows, again = list[Row](), list[tuple[str, Row]]()
+    rows = list[Row]()
     for group, differs in _put_in_order(groups):
-        shown = {*differs, *(f"trainer.{name}" for name in changes)}
-        own = {f"trainer.{name}": value for name, value in group.setting.recipe_changes.items()}
-        notes = [f"{name}={value}" for name, value in own.items() if name not in shown]
-        task = task_of(group.runs[0])
-        rows.append(build_row(group, context, task=task, differs=differs, setting_notes=notes))
-        for other in (each for each in context.others if group.finished and task.name in each.scores):
-            beside = Context(table=other, convention=context.convention, store=None)
-            row = build_row(group, beside, task=task, degenerate=rows[-1].degenerate, differs=differs)
-            again.append((other.name, row))
+        own = {f"trainer.{key}": value for key, value in group.setting.recipe_changes.items() if key not in changes}
+        notes = [f"{key}={value}" for key, value in own.items() if key not in differs]
+        rows.append(build_row(group, context, task=task_of(group.runs[0]), differs=differs, setting_notes=notes))
     first = groups[0].setting
     rows = rows if first.source == "sample" else _add_missing(rows, context, expected=expected)
-    return Section(
-        name=name,
-        **{key: getattr(first, key) for key in ("encoder", "data", "recipe")},
-        recipe_changes=changes,
-        rows=rows,
-        lines=_draw_lines(rows),
-        table=context.table,
-        others=again,
-    )
+    about = {key: getattr(first, key) for key in ("encoder", "data", "recipe")}
+    return Section(name=name, **about, recipe_changes=changes, rows=rows, lines=_draw_lines(rows), table=context.table)
 
 
 def _put_in_order(groups: Sequence[Group]) -> list[tuple[Group, dict[str, Any]]]:
@@ -130,12 +119,10 @@ def _put_in_order(groups: Sequence[Group]) -> list[tuple[Group, dict[str, Any]]]
     for alike in by_task.values():
         chosen = [group.setting.searched if group.cells else [] for group in alike]
         found += zip(alike, tell_apart([group.setting for group in alike], chosen=chosen), strict=True)
-    names = dict.fromkeys(name for _, differs in found for name in differs)
-    whole = []
-    for group, differs in found:
-        known = {name: value for name, value in group.setting.facts().items() if name in names}
-        whole.append((group, {**dict.fromkeys(names, ""), **known, **differs}))
-    return sorted(whole, key=lambda each: (each[0].order, sort_place(each[1])))
+    names = {name: "" for _, differs in found for name in differs}
+    whole = [(group, names | group.setting.facts() | differs) for group, differs in found]
+    shown = [(group, {name: facts[name] for name in names}) for group, facts in whole]
+    return sorted(shown, key=lambda each: (each[0].order, sort_place(each[1])))
 
 
 def _draw_lines(rows: Sequence[Row]) -> list[Line]:
@@ -148,10 +135,10 @@ def _draw_lines(rows: Sequence[Row]) -> list[Line]:
     for words, own in sorted(found.items(), key=lambda each: min(sort_place(row.differs) for row in each[1])):
         tasks = {row.task for row in own}
         every = sorted([*own, *(row for row in anywhere if row.task not in tasks)], key=lambda r: r.order)
-        published = [row.published.value if row.published else None for row in own]
         comparable = all(row.comparable and (row.difference is not None or row.published is None) for row in own)
-        means = (_mean_of_eight(own, [row.median for row in own]), _mean_of_eight(own, published))
-        lines.append(Line(words=words, rows=every, mean=means[0], published_mean=means[1] if comparable else None))
+        mean = _mean_of_eight((row.task, row.median) for row in own)
+        published = _mean_of_eight((row.task, row.published.value) for row in own if row.published)
+        lines.append(Line(words=words, rows=every, mean=mean, published_mean=published if comparable else None))
     return lines
 
 
@@ -165,9 +152,9 @@ def _add_missing(rows: list[Row], context: Context, *, expected: Sequence[TaskCo
     return sorted(rows, key=lambda row: row.order)
 
 
-def _mean_of_eight(rows: Sequence[Row], values: Sequence[float | None]) -> float | None:
-    known = [(row.task, v) for row, v in zip(rows, values, strict=True) if row.task in CARD_TASKS and v is not None]
-    return statistics.fmean(v for _, v in known) if sorted(task for task, _ in known) == sorted(CARD_TASKS) else None
+def _mean_of_eight(values: Iterable[tuple[str, float | None]]) -> float | None:
+    known = [(task, value) for task, value in values if task in CARD_TASKS and value is not None]
+    return statistics.fmean(value for _, value in known) if sorted(t for t, _ in known) == sorted(CARD_TASKS) else None
 
 
 def _common_changes(settings: Sequence[Setting]) -> dict[str, str]:
@@ -182,43 +169,38 @@ def _choose_cells(groups: Sequence[Group], context: Context) -> list[Group]:
     A cell with fewer finished seeds than another is not chosen. A run that was asked for outside of a grid has its own
     row, and counts as a cell as well if the grid has its values.
     """
-    plain = [group for group in groups if not all(run.config.get("cell") for run in group.runs)]
-    cells, grids = defaultdict[Setting, dict[object, Group]](dict), dict[Setting, dict[str, list[Any]]]()
+    rows = [group for group in groups if not all(run.config.get("cell") for run in group.runs)]
+    grids, plain = defaultdict[Setting, list[Group]](list), [*rows]
     for group in groups:
-        for run in (run for run in group.runs if run.config.get("cell")):
-            setting = Setting.of(run)
-            base = setting.without_cell()
-            grid = grids.setdefault(base, {key: [] for key in setting.cell})
-            for key, value in setting.cell.items():
-                grid[key] += [*setting.grid.get(key, ()), value]
+        for setting in (Setting.of(run) for run in group.runs if run.config.get("cell")):
             own = {name: getattr(setting, name) for name in ("cell", "grid", "recipe_changes")}
-            _add_cell(cells[base], dataclasses.replace(group, setting=dataclasses.replace(group.setting, **own)))
-    for base, grid in grids.items():
+            cell = dataclasses.replace(group, setting=dataclasses.replace(group.setting, **own))
+            grids[setting.without_cell()].append(cell)
+    for base, cells in grids.items():
+        every = [cell.setting for cell in cells]
+        grid = {key: [v for of in every for v in (*of.grid.get(key, ()), of.cell[key])] for key in every[0].cell}
         for group in plain:
             setting = group.setting.as_cell(grid)
             if setting.without_cell() == base and all(value in grid[key] for key, value in setting.cell.items()):
-                _add_cell(cells[base], dataclasses.replace(group, setting=setting))
-    every = [each for found in cells.values() for each in _split_by_inputs([*found.values()])]
-    return plain + [_choose_cell(alike, context) for alike in every]
+                cells.append(dataclasses.replace(group, setting=setting))
+        rows += [_choose_cell(alike, context) for alike in _join_cells(cells)]
+    return rows
 
 
-def _add_cell(cells: dict[object, Group], group: Group) -> None:
-    """Add a cell to those of a grid; the same values under two ids, as before, are one cell."""
-    setting = group.setting
-    key = (*map(str, setting.cell.values()), *(setting.inputs if group.finished else ()))
-    known = cells.get(key)
-    seeds = {run.seed for run in known.runs} if known else set()
-    runs = [*(known.runs if known else ()), *(run for run in group.runs if run.seed not in seeds)]
-    cells[key] = dataclasses.replace(known or group, runs=sorted(runs, key=lambda run: (not run.finished, run.seed)))
+def _join_cells(groups: Sequence[Group]) -> list[list[Group]]:
+    """Join the groups of one cell, whose ids may differ; split cells by the inputs that their finished runs have read.
 
-
-def _split_by_inputs(cells: Sequence[Group]) -> list[list[Group]]:
-    """Split by the inputs that finished runs have read; cells without such a run stay with the first."""
-    split, unknown = defaultdict[tuple[str, ...], list[Group]](list), list[Group]()
-    for cell in cells:
-        (split[cell.setting.inputs] if cell.finished else unknown).append(cell)
-    first, *others = split.values() if split else ([],)
-    return [[*first, *unknown], *others]
+    Cells without such a run stay with the first.
+    """
+    found = defaultdict[tuple[str, ...], dict[object, Group]](dict)  # inputs, if known, to values to the cell
+    for group in groups:
+        cells, values = found[group.setting.inputs if group.finished else ()], (*map(str, group.setting.cell.values()),)
+        known = cells.get(values, group)
+        runs = {run.seed: run for run in (*group.runs, *known.runs)}.values()
+        cells[values] = dataclasses.replace(known, runs=sorted(runs, key=_seed_place))
+    unknown = found.pop((), {})
+    first, *others = [[*cells.values()] for cells in found.values()] or [[]]
+    return [[*first, *unknown.values()], *others]
 
 
 def _choose_cell(cells: Sequence[Group], context: Context) -> Group:
@@ -227,24 +209,17 @@ def _choose_cell(cells: Sequence[Group], context: Context) -> Group:
     most = max(map(sum, counts)) or max(map(len, counts))  # seeds of the grid's own runs: others may have had more
     if most == 0:
         return _group((run for cell in cells for run in cell.runs), cells=len(cells))
-    scores = [[_selection_score(run, context) for run in cell.finished] for cell in cells]
-    middle = [statistics.median(own) if own else -math.inf for own in scores]
-    best = max((place for place, cell in enumerate(cells) if len(cell.finished) >= most), key=middle.__getitem__)
-    shown, incomplete = [None if math.isinf(value) else 100 * value for value in middle], list[str]()
+    tried, incomplete = list[Group](), list[str]()
     for cell in cells:
+        score = statistics.median([_selection_score(run, context) for run in cell.finished] or [-math.inf])
+        tried.append(dataclasses.replace(cell, score=None if math.isinf(score) else 100 * score))
         if (done := len(cell.finished)) < most:
             ended = [f"{done} of {most} seeds", *(f"{count} {status}" for status, count in cell.unfinished.items())]
             incomplete.append(f"{cell.cell_words} ({', '.join(ended)})")
-    return dataclasses.replace(
-        cells[best],
-        cells=len(cells),
-        tried=[
-            Cell(values=cell.setting.cell, score=value, seeds=len(cell.finished))
-            for cell, value in zip(cells, shown, strict=True)
-        ],
-        planned=max(math.prod(len(values) for values in cell.setting.grid.values()) for cell in cells),
-        incomplete=incomplete,
-    )
+    whole = [cell for cell in tried if len(cell.finished) >= most]
+    best = max(whole, key=lambda cell: -math.inf if cell.score is None else cell.score)
+    planned = max(math.prod(map(len, cell.setting.grid.values())) for cell in cells)
+    return dataclasses.replace(best, cells=len(cells), tried=tried, planned=planned, incomplete=incomplete)
 
 
 def _selection_score(run: Record, context: Context) -> float:

@@ -4,12 +4,9 @@ All seeds, and both encoders of a comparison, are scored on the same rows, drawn
 labels and predictions are one pattern, and the number of times that a pattern is drawn is multinomial: exactly the
 bootstrap of rows, at the cost of the patterns. Undefined scores follow `glue_bench.tasks.metrics`.
 
-The multi-bootstrap (Sellam et al., arXiv:2106.16163) draws seeds and rows together. With the usual three to five seeds
-that makes intervals too narrow, and counts the seeds' disagreement about single rows twice. Therefore the sources are
-separated as in a two-way analysis of variance: drawn rows give quantiles, seeds a variance and Student's t with S - 1
-degrees of freedom, and their squares are added (Zou and Donner, doi:10.1002/sim.3095). Disagreement counts with the
-rows as far as it explains how the seeds vary, and else with the seeds. `tests/statistics/test_coverage.py` shows that
-the intervals cover what they should.
+The sources of noise are separated as in a two-way analysis of variance, for reasons that docs/report.md gives: drawn
+rows give quantiles, seeds a variance and Student's t with S - 1 degrees of freedom, and their squares are added (Zou
+and Donner, doi:10.1002/sim.3095). `tests/statistics/test_coverage.py` shows that the intervals cover what they should.
 
 Shapes: S seeds, n rows, P patterns, b draws of a block.
 """

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy
+from numpy.random import Generator
 
 from glue_bench.statistics import intervals
-from glue_bench.statistics.intervals import LEVEL, Floats, SplitPredictions, score_counts, variance_of_median
+from glue_bench.statistics.intervals import DRAWS, LEVEL, Floats, SplitPredictions, score_counts, variance_of_median
 from glue_bench.text import plural
 
 FEWEST_SEEDS = 3  # with fewer, a standard deviation means little
@@ -42,27 +43,19 @@ def judge_published(
     published: float,
     *,
     rounding: float,
-    runs: int | None = None,
+    runs: int | None = None,  # one if not stated; odd for a median
     mean: bool = False,
     deviation: float | None = None,
 ) -> Verdict:
-    """Compare our seeds' scores with one published number.
+    """Compare our seeds' scores with one published number, in the same units; docs/report.md says why in this way.
 
-    The published runs were scored on the same dev rows, so only training noise counts: the number should lie in the
-    interval that our seeds predict for runs like the published one. Where the source states no standard deviation, the
-    noise of its runs is taken to be ours, and there is no p-value. Where it does, the interval is that of Welch's
-    two-sided test, and the reason gives it for the difference of the means.
+    The number should lie in the interval that our seeds predict for runs like the published ones: how many, whether it
+    is their mean rather than their median, and, if the source states it, their standard deviation. Where it does not,
+    the noise of its runs is taken to be ours. Where it does, the interval is that of Welch's two-sided test, and the
+    reason gives it for the difference of the means. `rounding` is half a unit of the number's last digit.
 
     *below* and *above* describe our scores. *inconclusive*: the number lies inside the interval only because few seeds
     make it wide; many more seeds with the same mean and spread would put it outside.
-
-    Args:
-        scores: one per seed, in the units of `published`.
-        published: a single run's score, or the median or mean of `runs`.
-        rounding: half a unit of its last digit.
-        runs: the number of runs behind the published number; odd for a median. One if not stated.
-        mean: whether it is their mean rather than their median.
-        deviation: their standard deviation, used if there are two runs or more.
     """
     count = len(scores)
     if count < FEWEST_SEEDS:
@@ -96,24 +89,23 @@ def judge_published(
     return Verdict(kind=INCONCLUSIVE, reason=reason, low=low, high=high, seeds_needed=needed)
 
 
-def drop_p_value(before: Sequence[float], after: Sequence[float]) -> float:
-    """Run a one-sided Welch test that the expected score fell: two scores or more each, one per seed, same rows."""
-    from scipy import stats  # slow to import, and only needed by `report --check`
+def drop_p_value(
+    before: Sequence[float], after: Sequence[float], *, errors: tuple[float, float] | None = None
+) -> float | None:
+    """Test one-sidedly that the expected score fell: two lists of scores, one per seed, on the same rows.
 
-    if np.ptp(before) == 0 and np.ptp(after) == 0:
-        return 0.0 if after[0] < before[0] else 1.0
-    return float(stats.ttest_ind(after, before, equal_var=False, alternative="less").pvalue)
-
-
-def drop_p_value_of_rows(before: tuple[float, float], after: tuple[float, float]) -> float:
-    """Run a one-sided normal test for single runs, each a score and its standard error from the dev rows.
-
-    The two are treated as independent although they share the rows, so only a larger drop is detected.
+    It is Welch's test, or, where that sees no noise (single runs, or seeds with equal scores), a normal test with the
+    means' standard errors from the dev rows; None without them. The means are treated as independent although they
+    share the rows, so only a larger drop is detected.
     """
-    noise = math.hypot(before[1], after[1])
-    if noise == 0:
-        return 0.0 if after[0] < before[0] else 1.0
-    return float(scipy.special.ndtr((after[0] - before[0]) / noise))
+    if min(len(before), len(after)) > 1 and np.ptp(before) + np.ptp(after) > 0:
+        from scipy import stats  # slow to import, and only needed by `report --check`
+
+        return float(stats.ttest_ind(after, before, equal_var=False, alternative="less").pvalue)
+    if errors is None:
+        return None
+    change, noise = float(np.mean(after) - np.mean(before)), math.hypot(*errors)
+    return float(scipy.special.ndtr(change / noise)) if noise else float(change >= 0)
 
 
 def describe_degenerate(
@@ -121,12 +113,8 @@ def describe_degenerate(
 ) -> str | None:
     """Say why a run's predictions show that it learned nothing; None if they do not.
 
-    Args:
-        labels: (n,) class codes, or scores.
-        predictions: (n,) of the same kind.
-        logits: (n, outputs).
-        names: of the classes, in the order of the codes; empty for scores.
-        metrics: those whose mean is the run's score: always predicting the most frequent label is judged by the same.
+    (n,) labels and predictions are codes of the classes `names`, or scores if that is empty. The mean of `metrics` is
+    the run's score: always predicting the most frequent label is judged by the same.
     """
     uncorrelated = "below chance: predictions and labels are not correlated"
     if not np.isfinite(logits).all():
@@ -175,21 +163,14 @@ class PairedScores:
 
 
 def compare_pairs(
-    splits: Mapping[str, SplitPredictions],
-    parts: Sequence[tuple[str, str]],
-    *,
-    stream: np.random.Generator,
-    draws: int = intervals.DRAWS,
+    splits: Mapping[str, SplitPredictions], parts: Sequence[tuple[str, str]], *, stream: Generator, draws: int = DRAWS
 ) -> PairedScores:
-    """Compare two encoders on one task.
+    """Compare two encoders on one task, by the mean of (split, metric) scores.
 
-    The test swaps the encoders' predictions, of all seeds together, on random rows: between equally good encoders, this
-    changes only noise. Rows are the units, so the test includes the seeds' disagreement about rows, but not what moves
-    a whole training up or down: that is in the interval. Ties count half (mid-p).
-
-    Args:
-        splits: split to the predictions of 2 x S runs: the first encoder's, then the second's with the same seeds.
-        parts: (split, metric) of the scores whose mean is compared.
+    Each split has the predictions of 2 x S runs: the first encoder's, then the second's with the same seeds. The test
+    swaps the encoders' predictions, of all seeds together, on random rows: between equally good encoders, this changes
+    only noise. Rows are the units, so the test includes the seeds' disagreement about rows, but not what moves a whole
+    training up or down: that is in the interval. Ties count half (mid-p).
     """
     metrics = {name: [metric for split, metric in parts if split == name] for name in splits}
 
@@ -217,7 +198,7 @@ def adjust_holm(p_values: Sequence[float]) -> list[float]:
 
 
 def _score_swapped(
-    both: SplitPredictions, metrics: Sequence[str], *, stream: np.random.Generator, draws: int
+    both: SplitPredictions, metrics: Sequence[str], *, stream: Generator, draws: int
 ) -> dict[str, Floats]:
     """Score 2 x S runs after the encoders swapped places on about half of the rows: metric to (2S, draws)."""
     patterns, counts = intervals.find_patterns(both, metrics)
@@ -228,7 +209,7 @@ def _score_swapped(
         predictions=np.block([[first, second], [second, first]]),  # (2S, 2P)
     )
 
-    def draw(own: np.random.Generator, size: int) -> Floats:
+    def draw(own: Generator, size: int) -> Floats:
         moved = np.empty((size, len(counts)))
         moved[:, once] = own.integers(0, 2, (size, int(once.sum())), dtype=np.uint8)  # a binomial of one
         moved[:, ~once] = own.binomial(counts[~once], 0.5, size=(size, int((~once).sum())))

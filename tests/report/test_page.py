@@ -23,7 +23,7 @@ STYLE = Path(__file__).parents[2] / "glue_bench/report/page/templates/page.css"
 
 
 def rows_of(page: Page) -> dict[tuple[str, str], Entry]:
-    return {(entry.row.encoder, entry.row.task): entry for entry in page.entries}
+    return {(entry.row.setting.encoder, entry.row.task): entry for entry in page.entries}
 
 
 def test_the_page_is_sound_html_that_names_every_plot_and_table_and_loads_nothing(text: str) -> None:

@@ -92,7 +92,9 @@ def test_no_request_is_made_for_rows_missing_from_the_cache(results: Path, monke
 
 
 def test_confusion_counts_every_prediction_of_every_seed_once(results: Path) -> None:
-    (entry,) = [entry for entry in entries_of(results) if (entry.row.encoder, entry.row.task) == ("roberta", "mnli")]
+    (entry,) = [
+        entry for entry in entries_of(results) if (entry.row.setting.encoder, entry.row.task) == ("roberta", "mnli")
+    ]
     counts = entry.confusion
     assert counts.sum() == 3 * (120 + 90)
     right = sum(

@@ -109,8 +109,8 @@ def test_each_other_published_row_of_an_encoder_has_its_line_and_verdict(tmp_pat
         for seed, score in enumerate(SCORES)
     ]
     report = build_report(records, PUBLISHED)
-    (section,) = report.sections
-    assert {name: (row.published.value, verdict_of(row)) for name, row in section.others if row.published} == {
+    (ours,) = report.finished
+    assert {name: (row.published.value, verdict_of(row)) for name, row in ours.others.items() if row.published} == {
         "bert-base-cased@distil": (66.1, REPRODUCED),
         "bert-base-cased@run_glue": (65.7, REPRODUCED),
     }
@@ -133,7 +133,7 @@ def test_each_other_published_row_of_an_encoder_has_its_line_and_verdict(tmp_pat
 def test_an_encoder_with_one_published_row_has_no_second_table() -> None:
     encoder = {"name": "mine", "hub_id": "google/electra-base-discriminator", "revision": "1"}
     report = build_report([make_record(encoder=encoder)], PUBLISHED)
-    assert report.sections[0].others == []
+    assert report.finished[0].others == {}
     assert "other published rows" not in render_report(report, "markdown")
     assert "other_published" not in render_report(report, "json")
 
@@ -142,8 +142,8 @@ def test_an_encoder_with_one_published_row_has_no_second_table() -> None:
 def test_the_published_mean_stands_beside_ours_only_if_every_number_is_comparable(hub_id: str, shown: bool) -> None:
     encoder = {"name": "mine", "hub_id": hub_id, "revision": "1"}
     report = build_report([make_record(task=task, encoder=encoder) for task in CARD_TASKS], PUBLISHED)
-    assert report.sections[0].mean is not None
-    assert (report.sections[0].published_mean is not None) == shown
+    assert report.sections[0].whole.mean is not None
+    assert (report.sections[0].whole.published_mean is not None) == shown
 
 
 @pytest.mark.parametrize(

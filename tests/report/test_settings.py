@@ -158,7 +158,7 @@ def test_a_plain_run_with_the_values_of_a_cell_is_that_cell_too() -> None:
     assert [line.words for line in section.lines] == ["learning_rate=2e-5", "learning_rate=3e-5", "best of a grid"]
     best = section.rows[2]
     assert best.note.startswith("best of 2 cells (the grid has 3): learning_rate=3e-05; selected on the dev split")
-    assert [(dict(cell.values), cell.score) for cell in best.tried] == [
+    assert [(dict(cell.setting.cell), cell.score) for cell in best.tried] == [
         ({"learning_rate": 1e-5}, approx(60)),
         ({"learning_rate": 3e-5}, approx(80)),
     ]

@@ -17,7 +17,6 @@ from glue_bench.statistics.verdicts import (
     adjust_holm,
     compare_pairs,
     drop_p_value,
-    drop_p_value_of_rows,
 )
 from tests.support.drawn import CLASSES, SCORES, approx, classes, scores
 
@@ -100,7 +99,7 @@ def test_welchs_test_agrees_with_statsmodels() -> None:
     before, after = [88.0, 88.4, 87.9, 88.2, 88.1], [87.0, 87.9, 87.2]
     expected = ttest_ind(after, before, alternative="smaller", usevar="unequal")[1]
     assert drop_p_value(before, after) == approx(expected)
-    assert drop_p_value([1.0, 1.0], [0.9, 0.9]) == 0
-    assert drop_p_value([1.0, 1.0], [1.0, 1.0]) == 1
-    assert drop_p_value_of_rows((80.0, 1.0), (80.0 - 1.644854 * math.sqrt(2), 1.0)) == approx(0.05)
-    assert (drop_p_value_of_rows((80, 0), (79, 0)), drop_p_value_of_rows((80, 0), (80, 0))) == (0, 1)
+    assert drop_p_value([1.0, 1.0], [0.9, 0.9], errors=(0, 0)) == 0
+    assert drop_p_value([1.0, 1.0], [1.0, 1.0], errors=(0, 0)) == 1
+    assert drop_p_value([80.0], [80.0 - 1.644854 * math.sqrt(2)], errors=(1.0, 1.0)) == approx(0.05)
+    assert drop_p_value([80.0], [79.0]) is None

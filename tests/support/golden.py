@@ -24,7 +24,10 @@ def render_all(store: RunStore) -> dict[str, str]:
     records, published = list(store.load_all()), load_published()
     expected = [compose_task(name) for name in CARD_TASKS]
     report = build_report(records, published, store=store, expected=expected)
-    first, second = (Side.of(report, store, name=name, encoder=name) for name in ("distilroberta", "roberta"))
+    rows = {
+        name: [row for row in report.finished if row.setting.encoder == name] for name in ("distilroberta", "roberta")
+    }
+    first, second = (Side(name=name, store=store, rows=own) for name, own in rows.items())
     comparison = compare(Sides(first=first, second=second), published)
     texts = {f"report.{end}": render_report(report, name, width=160) for name, end in ENDINGS.items()}
     return texts | {f"compare.{end}": render_comparison(comparison, name, width=160) for name, end in ENDINGS.items()}

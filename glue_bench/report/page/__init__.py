@@ -9,9 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
-
-import jinja2
+from typing import Any, Literal
 
 from glue_bench import __version__
 from glue_bench.report.columns import comparison_tables, other_tables
@@ -19,24 +17,16 @@ from glue_bench.report.comparison import Comparison
 from glue_bench.report.model import Cost, Report
 from glue_bench.report.page import plots
 from glue_bench.report.page.entries import BINS, HARDEST, POINTS, Entry
-from glue_bench.report.templates import write_notes
+from glue_bench.report.templates import make_environment, write_notes
 from glue_bench.runs.finished import Defaults, join_command, sweep_words
 from glue_bench.runs.record import Record
 from glue_bench.runs.setting import short_name, show_value
 from glue_bench.text import plural, three_digits
 
 MOST_CLASSES = 12  # of a matrix that can be drawn
-_FILTERS = {
-    "number": plots.show_number,
-    "range": plots.show_range,
-    "seconds": plots.show_seconds,
-    "plural": plural,
-    "digits": three_digits,
-    "and": plots.join_words,
-    "label": plots.shorten_label,
-    "short": short_name,
-    "value": show_value,
-}
+_FILTERS: dict[str, Any] = {"number": plots.show_number, "range": plots.show_range, "seconds": plots.show_seconds}
+_FILTERS |= {"plural": plural, "digits": three_digits, "short": short_name, "value": show_value}
+_FILTERS |= {"and": plots.join_words, "label": plots.shorten_label}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,20 +95,16 @@ class Page:
 
 def render_page(page: Page) -> str:
     """Render the HTML file; all but our own plots and styles is escaped, and the same page gives the same text."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+    environment = make_environment(
+        Path(__file__).parent / "templates",
         autoescape=True,
         extensions=["jinja2.ext.do"],
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
         finalize=lambda value: plots.show_text(value) if type(value) is str else value,  # but not our own markup
     )
     environment.filters |= _FILTERS
-    tables = {"comparison_tables": comparison_tables, "other_tables": other_tables, "write_notes": write_notes}
-    environment.globals |= {"plots": plots, "version": __version__, **tables}
     environment.globals |= {"hardest": HARDEST, "most_classes": MOST_CLASSES, "curve_points": POINTS, "bins": BINS}
+    environment.globals |= {"comparison_tables": comparison_tables, "other_tables": other_tables}
+    environment.globals |= {"plots": plots, "version": __version__, "write_notes": write_notes}
     return environment.get_template("page.html").render(page=page).lstrip()
 
 

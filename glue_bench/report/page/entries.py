@@ -1,7 +1,8 @@
 """The rows of a report, joined with the files of their runs: read, checked and measured. Knows no plots."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Required, TypedDict
@@ -17,7 +18,7 @@ from glue_bench.data.rows import draw_halves, load_task_data
 from glue_bench.data.sources import hub_files, resolve_source
 from glue_bench.errors import GlueBenchError, InputError
 from glue_bench.reading import conform, parse_json, read_text
-from glue_bench.report.model import Cell, Report, Row, Section
+from glue_bench.report.model import Group, Report, Row, Section
 from glue_bench.report.table import number_repeats
 from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.setting import show_words
@@ -30,6 +31,7 @@ POINTS = 90  # of a drawn curve
 BINS = 10  # of confidence, of equal width
 
 Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
 Table = np.recarray[Any, Any]  # a column is an attribute of it, and of each of its lines
 Texts = Mapping[str, Sequence[Sequence[str]]]  # validation split to its text columns
 
@@ -51,7 +53,7 @@ def read_history(folder: Path) -> Table:
         for number, line in enumerate(lines, start=1):
             conform(_Line, line, where=f"line {number}")
         columns = {name: np.array([line.get(name) for line in lines], np.float64) for name in _Line.__annotations__}
-        return table_of(**{**columns, "dev": 100 * columns["dev"]})
+        return table_of(**columns | {"dev": 100 * columns["dev"]})
     except FileNotFoundError as error:
         raise InputError("no history.jsonl") from error
     except (OSError, ValueError) as error:
@@ -113,9 +115,7 @@ def measure_calibration(splits: Sequence[Predictions]) -> Table:
     return table_of(low=bins / BINS, confidence=confidence, accuracy=accuracy, rows=rows, share=share, error=error)
 
 
-def _mean_by(
-    place: NDArray[np.int64], *values: NDArray[Any]
-) -> tuple[NDArray[np.int64], NDArray[np.int64], list[Floats]]:
+def _mean_by(place: Integers, *values: NDArray[Any]) -> tuple[Integers, Integers, list[Floats]]:
     """Return the (k,) places that occur, their rows, and the means of (n,) values there."""
     places, inverse, rows = np.unique(place, return_inverse=True, return_counts=True)
     return places, rows, [np.bincount(inverse, each) / rows for each in values]
@@ -126,7 +126,7 @@ def table_of(**columns: NDArray[Any]) -> Table:
     return np.rec.fromarrays([*columns.values()], dtype=[(name, column.dtype) for name, column in columns.items()])
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(kw_only=True, eq=False)
 class Entry:
     """A row of the report, and everything that the page knows about it."""
 
@@ -134,10 +134,10 @@ class Entry:
     section: Section
     label: str  # unique among the rows of a task
     place: int  # of the label among all labels: colour, marker and dashes
-    predictions: Mapping[int, Mapping[str, Predictions]]  # by seed, then by split
-    histories: Mapping[int, Table]  # by seed
-    unreadable: Sequence[str]  # files that could not be read, in words
-    texts: Texts | str  # of the dev rows, or why they cannot be shown
+    predictions: dict[int, Mapping[str, Predictions]] = field(default_factory=dict)  # by seed, then by split
+    histories: dict[int, Table] = field(default_factory=dict)  # by seed
+    unreadable: list[str] = field(default_factory=list)  # files that could not be read, in words
+    texts: Texts | str = "no predictions"  # of the dev rows, or why they cannot be shown
 
     @property
     def task(self) -> TaskConfig:
@@ -162,23 +162,21 @@ class Entry:
         return [*([reason] if reason else []), *row.setting_notes, *row.choice_notes, *row.remarks]
 
     @property
-    def grid_maps(self) -> list[tuple[str, list[Any], list[tuple[Any, list[Cell | None]]]]]:
+    def grid_maps(self) -> list[tuple[str, list[Any], list[tuple[Any, list[Group | None]]]]]:
         """The tried cells: a map of the first key (down) and the second (across) for each combination of the others.
 
         Of each map: the values of the others in words, the values across, and for each value down its cells, None
         where a cell was not tried.
         """
-        down, across, *others = [*self.row.tried[0].values, ""]
-        maps, by_others = [], dict[str, list[Cell]]()
+        down, across, *others = [*self.row.tried[0].setting.cell, ""]
+        maps, by_others = [], defaultdict[str, list[Group]](list)
         for cell in self.row.tried:
-            where = show_words({key: cell.values[key] for key in others if key})
-            by_others.setdefault(where, []).append(cell)
+            by_others[show_words({key: cell.setting.cell[key] for key in others if key})].append(cell)
         for where, here in by_others.items():
-            cells = {(cell.values[down], cell.values.get(across)): cell for cell in here}
+            cells = {(cell.setting.cell[down], cell.setting.cell.get(across)): cell for cell in here}
             both = zip(*cells, strict=True)
             lines, values = (sorted({*each}, key=lambda value: (value is None, value)) for each in both)
-            rows = [(one, [cells.get((one, other)) for other in values]) for one in lines]
-            maps.append((where, values, rows))
+            maps.append((where, values, [(one, [cells.get((one, other)) for other in values]) for one in lines]))
         return maps
 
     @property
@@ -198,7 +196,7 @@ class Entry:
         return measure_calibration(self.every_split)
 
     @cached_property
-    def confusion(self) -> NDArray[np.int64]:
+    def confusion(self) -> Integers:
         """(k, k) numbers of rows, label by prediction, over all seeds and splits."""
         counts = np.zeros((self.task.outputs, self.task.outputs), dtype=np.int64)
         for split in self.every_split:
@@ -239,6 +237,26 @@ class Entry:
                 found.append({**about, "label": seeds[0].label[place], "predictions": predictions})
         return sorted(found, key=lambda row: -row["loss"])[:HARDEST]
 
+    def read_files(self, store: RunStore) -> None:
+        """Read predictions and histories, and note what was missing. Only runs on the same rows are pooled."""
+        for run in self.row.finished:
+            try:
+                found = {split: store.read_predictions(run, split) for split in task_of(run).validation}
+                first = next(iter(self.predictions.values()), found)
+                for split, own in found.items():
+                    if not np.isfinite(own.logits).all():
+                        raise InputError(f"logits of {split} that are not finite")
+                    one = first[split]
+                    if not (np.array_equal(own.idx, one.idx) and np.array_equal(own.label, one.label)):
+                        raise InputError("predictions on other rows than earlier seeds")
+                self.predictions[run.seed] = found
+            except InputError as error:
+                self.unreadable.append(f"{run.run_id} has {error}")
+            try:
+                self.histories[run.seed] = read_history(store.folder(*run.place))
+            except InputError as error:
+                self.unreadable.append(f"{run.run_id} has {error}")
+
 
 def join_entries(report: Report, store: RunStore) -> list[Entry]:
     """Join every row of the report with the files of its runs, in the report's order."""
@@ -247,41 +265,12 @@ def join_entries(report: Report, store: RunStore) -> list[Entry]:
         lines = [", ".join(filter(None, (section.name, row.line))) for row in section.rows]
         labels = number_repeats(lines, groups=[row.task for row in section.rows])
         for row, label in zip(section.rows, labels, strict=True):
-            predictions, histories, unreadable = _read_files(row, store)
-            entry = Entry(
-                row=row,
-                section=section,
-                label=label,
-                place=places.setdefault(label, len(places)),
-                predictions=predictions,
-                histories=histories,
-                unreadable=unreadable,
-                texts=_recall_texts(row.runs[0], texts) if predictions else "no predictions",
-            )
+            entry = Entry(row=row, section=section, label=label, place=places.setdefault(label, len(places)))
+            entry.read_files(store)
+            if entry.predictions:
+                entry.texts = _recall_texts(row.runs[0], texts)
             entries.append(entry)
     return entries
-
-
-def _read_files(row: Row, store: RunStore) -> tuple[dict[int, dict[str, Predictions]], dict[int, Table], list[str]]:
-    """Read predictions and histories by seed, and list what was missing. Only runs on the same rows are pooled."""
-    predictions, histories, unreadable = dict[int, dict[str, Predictions]](), dict[int, Table](), list[str]()
-    for run in row.finished:
-        try:
-            found = {split: store.read_predictions(run, split) for split in task_of(run).validation}
-            first = next(iter(predictions.values()), found)
-            for split, own in found.items():
-                if not np.isfinite(own.logits).all():
-                    raise InputError(f"logits of {split} that are not finite")
-                if not (np.array_equal(own.idx, first[split].idx) and np.array_equal(own.label, first[split].label)):
-                    raise InputError("predictions on other rows than earlier seeds")
-            predictions[run.seed] = found
-        except InputError as error:
-            unreadable.append(f"{run.run_id} has {error}")
-        try:
-            histories[run.seed] = read_history(store.folder(*run.place))
-        except InputError as error:
-            unreadable.append(f"{run.run_id} has {error}")
-    return predictions, histories, unreadable
 
 
 def _recall_texts(run: Record, known: dict[str, Texts | str]) -> Texts | str:

@@ -21,7 +21,6 @@ from glue_bench.report.page.entries import Entry, thin
 
 from glue_bench.report.page.plain_matplotlib import mpl  # isort: skip - before anything else of it
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
@@ -29,8 +28,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
 INK, MUTED, RULE, PAPER = "#010001", "#010002", "#010003", "#010004"
 SERIES = ("#010011", "#010012", "#010013", "#010014", "#010015", "#010016")
 # Colours that nothing else uses; each stands for one of the page's.
-COLORS = {INK: "ink", MUTED: "muted", RULE: "rule", PAPER: "paper"}
-COLORS |= {color: f"series-{place}" for place, color in enumerate(SERIES)}
+COLORS = {INK: "ink", MUTED: "muted", RULE: "rule", PAPER: "paper"} | {c: f"series-{n}" for n, c in enumerate(SERIES)}
 # Sizes in a figure, in the units of its viewBox: CSS pixels at its usual size.
 WIDTH = 330
 PAIRED_WIDTH = 284
@@ -39,10 +37,7 @@ _Grid = Literal["x", "y", "both"] | None  # lines of the values on that axis
 _STYLE = mpl.rc_params_from_file(Path(__file__).with_name("plots.mplstyle"), use_default_template=False)
 _NOT_DRAWN = re.compile(r"<defs>\s*<style.*?</defs>|(?<=>)\s+(?=<)", re.DOTALL)
 # What a tag of matplotlib's has, and what the page has instead: the font of text is the page's own.
-_TIDY = {
-    r"\s+": " ",
-    r'(?<=[:;]) | (?=")|xlink:|font-family:[^;"]*;?| transform="rotate\(-0 [^"]*"': "",
-}
+_TIDY = {r"\s+": " ", r'(?<=[:;]) | (?=")|xlink:|font-family:[^;"]*;?| transform="rotate\(-0 [^"]*"': ""}
 
 
 class Drawing(NamedTuple):
@@ -61,13 +56,13 @@ class Look(NamedTuple):
     dashes: Any
 
 
-DASHES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (7, 1.5, 1.2, 1.5)), (0, (3, 1)), (0, (9, 2)))
-LOOKS = [Look(*each) for each in zip(SERIES, ("o", "s", "^", "D", "v", "P"), DASHES, strict=True)]
+_DASHES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (7, 1.5, 1.2, 1.5)), (0, (3, 1)), (0, (9, 2)))
+_LOOKS = [Look(*each) for each in zip(SERIES, "os^DvP", _DASHES, strict=True)]
 
 
 def look_of(place: int) -> Look:
     """Choose the colours, markers and dashes of the rows, which repeat after six."""
-    return LOOKS[place % len(LOOKS)]
+    return _LOOKS[place % len(_LOOKS)]
 
 
 @contextmanager
@@ -78,16 +73,20 @@ def canvas(height: float, *, width: float = WIDTH) -> Iterator[Figure]:
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         mpl.rcdefaults()
         mpl.rcParams.update(_STYLE)
-        figure = Figure(figsize=(width / 72, height / 72), dpi=72)
-        FigureCanvasSVG(figure)
-        yield figure
+        yield Figure(figsize=(width / 72, height / 72), dpi=72)
 
 
-def add_axes(figure: Figure, *, left: float, right: float, top: float, bottom: float, grid: _Grid = None) -> Axes:
-    """Add axes with these margins, in units of the viewBox, with or without grid lines."""
+def add_axes(figure: Figure, margins: Sequence[float], *, grid: _Grid = None, ticks: Sequence[int] = ()) -> Axes:
+    """Add axes, with or without grid lines; `ticks` are the most on x, and on y.
+
+    The margins left, right, above and below are in units of the viewBox.
+    """
+    left, right, top, bottom = margins
     width, height = figure.get_size_inches() * 72
     size = ((width - left - right) / width, (height - top - bottom) / height)
     axes = figure.add_axes((left / width, bottom / height, *size))
+    for axis, most in zip((axes.xaxis, axes.yaxis), ticks, strict=False):
+        axis.set_major_locator(MaxNLocator(most))
     if grid:
         axes.grid(True, axis=grid)
         axes.set_axisbelow(True)
@@ -170,7 +169,7 @@ class Point(NamedTuple):
 def draw_scores(entries: Sequence[Entry], *, name: str) -> Drawing:
     """Draw a strip for each row: markers for the seeds, a bar for the median, the interval, the published diamond."""
     with canvas(50 * len(entries) + 34) as figure:
-        axes = add_axes(figure, left=8, right=8, top=4, bottom=26, grid="x")
+        axes = add_axes(figure, (8, 8, 4, 26), grid="x", ticks=[5])
         for place, entry in enumerate(entries):
             _draw_strip(axes, entry, y=len(entries) - 1 - place)
         drawn = [x for e in entries for x in (*e.row.values, *(e.row.interval or ()), e.row.median, e.published)]
@@ -178,7 +177,6 @@ def draw_scores(entries: Sequence[Entry], *, name: str) -> Drawing:
         room = max(0.06 * (max(known) - min(known)), 0.3)
         axes.set(xlim=(min(known) - room, max(known) + room), ylim=(-0.45, len(entries) - 0.3), yticks=[])
         axes.spines["left"].set_visible(False)
-        axes.xaxis.set_major_locator(MaxNLocator(5))
         return to_svg(figure, name)
 
 
@@ -213,25 +211,24 @@ def draw_curves(entries: Sequence[Entry], *, name: str) -> Drawing:
     """Draw the loss of every run over its updates, below it the learning rate, and the dev scores if there are any."""
     more = 96 if any(entry.dev_scores for entry in entries) else 0
     with canvas(250 + more) as figure:
-        loss = add_axes(figure, left=42, right=8, top=18, bottom=98 + more, grid="y")
-        rate = add_axes(figure, left=42, right=8, top=178, bottom=36 + more, grid="y")
-        dev = add_axes(figure, left=42, right=8, top=242, bottom=36, grid="y") if more else None
-        known = [(entry.place, history) for entry in entries for history in entry.histories.values()]
-        curves = [(place, thin(history)) for place, history in known]
-        for (place, curve), (_, whole) in zip(curves, known, strict=True):
-            style: dict[str, Any] = {"color": look_of(place).color, "linestyle": look_of(place).dashes}
+        loss = add_axes(figure, (42, 8, 18, 98 + more), grid="y")
+        rate = add_axes(figure, (42, 8, 178, 36 + more), grid="y")
+        dev = add_axes(figure, (42, 8, 242, 36), grid="y") if more else None
+        curves = [(look_of(each.place), thin(run), run) for each in entries for run in each.histories.values()]
+        for look, curve, whole in curves:
+            style: dict[str, Any] = {"color": look.color, "linestyle": look.dashes}
             loss.plot(curve.step, curve.loss, linewidth=1.2, alpha=0.85, **style)
             rate.plot(curve.step, curve.learning_rate, linewidth=1.4, **style)
             if dev:
                 scored = whole[~np.isnan(whole.dev)]
                 dev.plot(scored.step, scored.dev, linewidth=1.2, marker="o", markersize=2.5, **style)
-        losses = np.concatenate([curve.loss[np.isfinite(curve.loss)] for _, curve in curves])
+        losses = np.concatenate([curve.loss[np.isfinite(curve.loss)] for _, curve, _ in curves])
         if len(losses):  # a single spike would flatten everything else
             loss.set_ylim(0, 1.05 * max(float(np.quantile(losses, 0.995)), 1e-3))
         rate.set_ylim(bottom=0)
         rate.ticklabel_format(axis="y", style="sci", scilimits=(0, 0), useMathText=False)
         rate.yaxis.get_offset_text().set_visible(False)
-        top = max((float(curve.learning_rate.max()) for _, curve in curves if len(curve.learning_rate)), default=0.0)
+        top = max((float(curve.learning_rate.max()) for _, curve, _ in curves if len(curve.learning_rate)), default=0.0)
         rate.set_yticks([0, top] if top else [0], ["0", f"{top:.0e}".replace("e-0", "e-")] if top else ["0"])
         drawn = [(loss, "training loss"), (rate, "learning rate"), *([(dev, "score on the dev set")] if dev else [])]
         for axes, title in drawn:
@@ -249,20 +246,17 @@ def draw_curves(entries: Sequence[Entry], *, name: str) -> Drawing:
 def draw_costs(points: Sequence[Point], *, unit: str, name: str) -> Drawing:
     """Draw scores against costs; each name is written where there is room for it."""
     with canvas(210) as figure:
-        axes = add_axes(figure, left=46, right=14, top=18, bottom=38, grid="both")
+        axes = add_axes(figure, (46, 14, 18, 38), grid="both", ticks=(4, 5))
         scores = [point.score for point in points]
         room = max(0.35 * (max(scores) - min(scores)), 1.0)
         width = 1.25 * max(point.cost for point in points)
         axes.set(xlim=(0, width), ylim=(min(scores) - room, max(scores) + room), xlabel=unit)
         for point in points:
             _mark(axes, (point.cost, point.score), place=point.place, markersize=9)
-        for point in points:
             side = "right" if point.cost > 0.6 * width else "left" if point.cost < 0.25 * width else "center"
             above: dict[str, Any] = {"xytext": (0, 9), "textcoords": "offset points", "ha": side, "weight": "bold"}
             above |= {"color": look_of(point.place).color, "parse_math": False}
             axes.annotate(shorten_label(point.label), (point.cost, point.score), **above)
-        axes.xaxis.set_major_locator(MaxNLocator(4))
-        axes.yaxis.set_major_locator(MaxNLocator(5))
         _write_title(axes, "mean score")
         return to_svg(figure, name)
 
@@ -271,7 +265,7 @@ def draw_differences(comparison: Comparison, *, name: str) -> Drawing:
     """Draw a line for each task: the difference with its interval, and where 0 is."""
     tasks, color = list(reversed(comparison.tasks)), look_of(0).color
     with canvas(30 * len(tasks) + 48) as figure:
-        axes = add_axes(figure, left=62, right=12, top=6, bottom=42, grid="x")
+        axes = add_axes(figure, (62, 12, 6, 42), grid="x", ticks=[6])
         axes.axvline(0, color=INK, linewidth=1)
         for y, task in enumerate(tasks):
             axes.plot((task.low, task.high), (y, y), color=color, linewidth=2.2)
@@ -280,7 +274,6 @@ def draw_differences(comparison: Comparison, *, name: str) -> Drawing:
         axes.set_yticks(range(len(tasks)), [shorten_label(task.title, 10) for task in tasks])
         label = shorten_label(f"{comparison.first} minus {comparison.second}, points", 52)
         axes.set(ylim=(-0.6, len(tasks) - 0.4), xlabel=label)
-        axes.xaxis.set_major_locator(MaxNLocator(6))
         return to_svg(figure, name)
 
 
@@ -288,7 +281,7 @@ def draw_density(entry: Entry, *, name: str) -> Drawing:
     """Draw predictions against labels: the more rows a hexagon holds, the darker it is."""
     label, prediction = entry.labels_and_predictions
     with canvas(PAIRED_WIDTH * 0.86, width=PAIRED_WIDTH) as figure:
-        axes = add_axes(figure, left=40, right=10, top=8, bottom=38)
+        axes = add_axes(figure, (40, 10, 8, 38), ticks=(6, 6))
         low, high = float(min(label.min(), prediction.min())), float(max(label.max(), prediction.max()))
         room = 0.03 * (high - low) or 1.0
         extent = (low - room, high + room, low - room, high + room)
@@ -298,8 +291,6 @@ def draw_density(entry: Entry, *, name: str) -> Drawing:
         shades = [(*to_rgb(look_of(entry.place).color), float(alpha)) for alpha in depth]
         bins.set(array=None, facecolor=shades, edgecolor="none")
         axes.plot((low, high), (low, high), color=INK, linewidth=1, linestyle=(0, (4, 3)))
-        for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_locator(MaxNLocator(6))
         axes.set(xlabel="label", ylabel="prediction")
         return to_svg(figure, name)
 
@@ -307,7 +298,7 @@ def draw_density(entry: Entry, *, name: str) -> Drawing:
 def draw_reliability(entries: Sequence[Entry], *, name: str) -> Drawing:
     """Draw accuracy against confidence: the more rows a bin holds, the larger its marker."""
     with canvas(WIDTH * 0.86) as figure:
-        axes = add_axes(figure, left=46, right=10, top=8, bottom=38, grid="both")
+        axes = add_axes(figure, (46, 10, 8, 38), grid="both", ticks=(5, 5))
         axes.plot((0, 1), (0, 1), color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
         for entry in entries:
             look, bins = look_of(entry.place), entry.calibration
@@ -319,6 +310,5 @@ def draw_reliability(entries: Sequence[Entry], *, name: str) -> Drawing:
         ends = (max(0.0, lowest - 0.06), 1.03)
         axes.set(xlim=ends, ylim=ends, xlabel="confidence", ylabel="accuracy")
         for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_locator(MaxNLocator(5))
             axis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
         return to_svg(figure, name)
