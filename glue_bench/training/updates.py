@@ -1,6 +1,7 @@
 """The updates of a training: which rows, which learning rate, what the history says; and their state for snapshots."""
 
 import dataclasses
+import functools
 import itertools
 import logging
 import math
@@ -23,8 +24,7 @@ from glue_bench.training.checkpoint import Snapshot
 from glue_bench.training.course import StepReport, rate_share
 from glue_bench.training.distributed import ALONE, Processes, SharedGradients
 from glue_bench.training.graphs import CudaCapture, Graphs
-from glue_bench.training.optimizer import IGNORED, Loss
-from glue_bench.training.ways import choose_way
+from glue_bench.training.optimizer import IGNORED, Loss, choose_way
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ class Updates:
         self._loss_steps = 0  # updates since the last line of the history
         # Lines whose tally is on its way to the host, when it is there, how many losses it sums up, and whether the
         # line belongs to the history.
-        self._unread = list[tuple[StepReport, Tensor, torch.cuda.Event | None, int, bool]]()
+        self._unread = list[tuple[Callable[..., StepReport], Tensor, torch.cuda.Event | None, int, bool]]()
         capture = choose_capture(model, settings, placement=placement, processes=processes)
         self.graphs = Graphs(self._make, capture=capture, placement=placement) if capture else None
 
@@ -112,11 +112,9 @@ class Updates:
 
     def batches(self, *, order: int) -> Iterator[NDArray[np.int64]]:
         """Yield the rows of every remaining update, in the order that the seed stream `order` gives each epoch."""
-        begun, size = self.done, self._settings.batch_size
-        for epoch in range(begun // self._per_epoch, self.epochs):
-            first = epoch * self._per_epoch
-            batches = shuffled_batches(len(self._lengths), batch_size=size, seed=order, epoch=epoch)
-            yield from itertools.islice(batches, max(0, begun - first), self.total - first)
+        how = {"batch_size": self._settings.batch_size, "seed": order}
+        every = (shuffled_batches(len(self._lengths), epoch=epoch, **how) for epoch in range(self.epochs))
+        return itertools.islice(itertools.chain.from_iterable(every), self.done, self.total)
 
     def update(self, batch: NDArray[np.int64], *, seed: int) -> None:
         """Make the next update, on the rows `batch`, with a seed of dropout for this update and process.
@@ -184,15 +182,13 @@ class Updates:
         late = self._placement.asynchronous
         if late and not self.ends_line:
             return
-        line = StepReport(
-            step=self.done,
-            steps=self.total,
-            epoch=self.epoch,
-            loss=math.nan,
-            learning_rate=self._rate(self.done - 1),
-            gradient_norm=math.nan,
-            tokens_per_second=self.tokens / seconds,
-        )
+        known = {
+            "step": self.done,
+            "steps": self.total,
+            "epoch": self.epoch,
+            "tokens_per_second": self.tokens / seconds,
+        }
+        line = functools.partial(StepReport, **known, learning_rate=self._rate(self.done - 1))
         on_gpu = self._tally.is_cuda
         values = torch.empty(2, pin_memory=on_gpu).copy_(self._tally, non_blocking=on_gpu)
         copied = torch.cuda.current_stream().record_event() if on_gpu else None
@@ -205,12 +201,12 @@ class Updates:
     def catch_up(self, *, unread: int = 0) -> None:
         """Read and report what has not been read of the history, but for the last `unread` lines."""
         while len(self._unread) > unread:
-            line, values, copied, updates, kept = self._unread.pop(0)
+            complete, values, copied, updates, kept = self._unread.pop(0)
             if copied:
                 copied.synchronize()
             loss_sum, norm = values.tolist()
+            line = complete(loss=loss_sum / updates, gradient_norm=norm)
             self._check(loss_sum, norm, step=line.step)
-            line = dataclasses.replace(line, loss=loss_sum / updates, gradient_norm=norm)
             if kept:
                 self.history.append(line)
             self._on_step(line)
@@ -252,14 +248,12 @@ class Updates:
 
     def restore(self, snapshot: Snapshot) -> None:
         """Continue from what `capture` returned."""
-        tensors, metadata = snapshot.tensors, snapshot.metadata
-        self._tally[0].copy_(tensors["loss_sum"])
+        metadata = snapshot.metadata
+        self._tally[0].copy_(snapshot.tensors["loss_sum"])
         with torch.no_grad():
             for name, parameter in trained(self._model).items():
-                parameter.copy_(tensors[f"model.{name}"])
-        prefix = "optimizer."
-        own = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-        self._optimizer.restore(own)
+                parameter.copy_(snapshot.tensors[f"model.{name}"])
+        self._optimizer.restore(snapshot.part("optimizer."))
         self.micro_batches = max(self.micro_batches, metadata["parts"])
         self.done, self.tokens, self._loss_steps = snapshot.step, metadata["tokens"], metadata["loss_steps"]
 

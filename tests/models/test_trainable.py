@@ -25,9 +25,8 @@ from glue_bench.models.classifier import (
 from glue_bench.models.heads import POOLINGS, PooledModel, pool
 from glue_bench.models.padded import read_model_config
 from glue_bench.models.trainable import load_trainable, rate_shares
-from glue_bench.training.optimizer import TorchAdamW
+from glue_bench.training.optimizer import TorchAdamW, choose_way
 from glue_bench.training.trainer import fit
-from glue_bench.training.ways import choose_way
 from tests.support.families import config_of
 from tests.support.golden_losses import DATA, ENCODERS
 from tests.support.training import ALBERT, CPU, STREAMS, encoded_of, settings
@@ -138,7 +137,7 @@ def test_what_our_gpu_kernels_do_not_have_is_left_to_torch_and_said(
     gpu = dataclasses.replace(CPU, device=torch.device("cuda", 0))
     monkeypatch.setattr("importlib.util.find_spec", lambda _: object())
     monkeypatch.setattr("torch.cuda.get_device_capability", lambda _: (9, 0))
-    monkeypatch.setattr("glue_bench.training.ways.TorchAdamW", lambda *_: None)
+    monkeypatch.setattr("glue_bench.training.optimizer.TorchAdamW", lambda *_: None)
     from glue_bench.training.distributed import ALONE
 
     known: dict[str, Any] = {
