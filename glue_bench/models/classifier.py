@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
 from transformers.initialization import no_init_weights
 
-from glue_bench.config.schema import PeftConfig
+from glue_bench.config.schema import PeftConfig, RunConfig
 from glue_bench.data.encoding import Encoded, TextEncoder, load_tokenizer, serialise
 from glue_bench.errors import InputError, UsageError
 from glue_bench.models.families import family_of, first_position, max_positions, why_refused
@@ -27,9 +27,9 @@ from glue_bench.models.flat import check
 from glue_bench.models.flat_rows import FlatRows
 from glue_bench.models.heads import HEAD_KEY, POOLINGS, README, PooledModel
 from glue_bench.models.padded import PaddedRows, load_transformer, padded_logits, read_model_config
-from glue_bench.models.peft import Addition, tune
 from glue_bench.models.placement import Placement
 from glue_bench.models.pretrained import tokenizer_files
+from glue_bench.models.trainable import Addition, freeze, tune
 from glue_bench.text import quote, reason_of
 
 Rows = FlatRows | PaddedRows
@@ -84,9 +84,7 @@ class Classifier(nn.Module):
 
     def place(self, encoded: Encoded, device: torch.device) -> Rows:
         """Return a split whose `gather` makes the batches for `forward`; call it after `cut_vocabulary`."""
-        if self.flat:
-            return self.flat.place(encoded, device)
-        return PaddedRows(encoded, config=self.config, device=device)
+        return self.flat.place(encoded, device) if self.flat else PaddedRows(encoded, config=self.config, device=device)
 
     def cut_vocabulary(self, tokens: NDArray[np.int32]) -> None:
         """Train only the embedding rows of `tokens`, if the engine can."""
@@ -104,6 +102,16 @@ class Classifier(nn.Module):
             self.adapters.tuner.merge_and_unload()
             self.adapters = None
         return self.whole.state_dict()
+
+
+def load_trainable(folder: Path, config: RunConfig, *, outputs: int, head_seed: int) -> Classifier:
+    """Load the encoder in `folder` as `load_classifier` does, ready for the training that a configuration describes."""
+    known = {name: getattr(config.trainer, name) for name in ("engine", "dropout", "head_dropout")}
+    known |= {"head": config.head, "peft": config.peft if config.peft.method != "none" else None}
+    model = load_classifier(folder, outputs=outputs, head_seed=head_seed, **known)
+    if config.freeze != "none":
+        freeze(model.whole, config.freeze)
+    return model
 
 
 def load_classifier(
@@ -181,6 +189,14 @@ def load_saved_classifier(folder: Path, *, outputs: int, engine: str = "auto") -
     except (InputError, RuntimeError, SafetensorError) as error:
         raise InputError(f"{folder}: no classifier with {outputs} outputs was saved there ({error})") from error
     return Classifier(whole, engine=engine)
+
+
+def load_texts(folder: Path, config: RunConfig) -> TextEncoder:
+    """Load the tokenizer of a run; errors as in `check_max_length`, `TextEncoder` and `check_padding`."""
+    check_max_length(folder, config.trainer.max_length, prefix=config.peft.tokens)
+    texts = TextEncoder(folder, max_length=config.trainer.max_length)
+    check_padding(folder, texts)
+    return texts
 
 
 def check_max_length(folder: Path, max_length: int, *, prefix: int | None = None) -> None:

@@ -13,15 +13,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from packaging.version import InvalidVersion, Version
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
-from transformers import CONFIG_MAPPING, AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
-from transformers import __version__ as transformers_version
+from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from glue_bench.data.encoding import Encoded
-from glue_bench.errors import InputError, close_match, list_names
+from glue_bench.errors import InputError, list_names
 from glue_bench.models.families import padding_id
 from glue_bench.models.packing import Layout, Packed, pack
 from glue_bench.models.placement import is_out_of_memory
@@ -131,9 +129,6 @@ def read_model_config(folder: Path) -> PretrainedConfig:
         why = reason_of(error)
         if "trust_remote_code" in str(error):
             why = "needs Python code of its own (auto_map), which is never run; only transformers' models are used"
-        elif unknown := re.search(r"model type `(.*?)` but Transformers does not recognize", str(error)):
-            why = f"transformers {transformers_version} knows no model_type {quote(unknown[1])}"
-            why += _from_later(content.get("transformers_version")) or close_match(unknown[1].lower(), CONFIG_MAPPING)
         raise InputError(f"encoder folder {folder}: {why}") from error
     for name, why in _REFUSED.items():
         if content.get(name) is not None:
@@ -150,15 +145,6 @@ def read_model_config(folder: Path) -> PretrainedConfig:
         if hasattr(config, name):
             setattr(config, name, wanted)
     return config
-
-
-def _from_later(saved_by: object) -> str:
-    """Say how to load what a later version of transformers has saved; empty if it was none."""
-    try:
-        later = Version(str(saved_by)) > Version(transformers_version)
-    except InvalidVersion:
-        return ""
-    return f"; the model was saved by version {quote(saved_by)}: pip install --upgrade transformers" if later else ""
 
 
 def _check_types(path: Path) -> None:

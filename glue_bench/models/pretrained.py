@@ -138,8 +138,8 @@ def resolve_pretrained(encoder: EncoderConfig) -> Pretrained:
     sha256 = hashes[0] if len(hashes) == 1 else hashlib.sha256(" ".join(hashes).encode()).hexdigest()
     if wanted and wanted != sha256:
         raise InputError(f"{weights[0]}: its SHA-256 is {sha256}, but encoder.weights_sha256 says {wanted}")
-    known = {"name": encoder_name(encoder), "hub_id": encoder.hub_id, "weights_sha256": sha256}
-    return Pretrained(folder=folder, revision=revision, **known)
+    name, hub_id = encoder_name(encoder), encoder.hub_id
+    return Pretrained(name=name, folder=folder, hub_id=hub_id, revision=revision, weights_sha256=sha256)
 
 
 def check_no_adapter(folder: Path) -> None:

@@ -15,18 +15,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from glue_bench.config.schema import RunConfig
 from glue_bench.config.task import TaskConfig, headline
-from glue_bench.data.encoding import Encoded, TextEncoder
+from glue_bench.data.encoding import Encoded
 from glue_bench.data.rows import TaskData, load_task_data
 from glue_bench.data.sources import resolve_source
 from glue_bench.errors import DiskError, InputError, UsageError
 from glue_bench.files import cache_folder, file_sha256, replace_folder_atomically
-from glue_bench.models.classifier import Classifier, check_max_length, check_padding, check_tokens, save_classifier
-from glue_bench.models.peft import ADAPTER_FILES
+from glue_bench.models.classifier import Classifier, check_tokens, load_texts, load_trainable, save_classifier
 from glue_bench.models.placement import Placement, choose_placement, keep_freed_memory
 from glue_bench.models.pretrained import TOKENIZER_FILES, Pretrained, encoder_identity, resolve_pretrained
-from glue_bench.models.trainable import load_trainable, trained
+from glue_bench.models.trainable import ADAPTER_FILES, trained
 from glue_bench.runs.division import Division, Judged, divide_rows
 from glue_bench.runs.finished import FinishedRun, check_weights
 from glue_bench.runs.identity import RunRequest
@@ -156,14 +154,6 @@ def _load_inputs(run: _Run) -> tuple[Pretrained, TaskData]:
         folder = check_weights(FinishedRun(record=record, folder=folder))
         run.start = dataclasses.replace(pretrained, folder=folder, weights_sha256=str(record.model_sha256))
     return pretrained, load_task_data(source, config.data, task=config.task, seed=config.seed)
-
-
-def load_texts(folder: Path, config: RunConfig) -> TextEncoder:
-    """Load the tokenizer of a run; errors as in `check_max_length`, `TextEncoder` and `check_padding`."""
-    check_max_length(folder, config.trainer.max_length, prefix=config.peft.tokens)
-    texts = TextEncoder(folder, max_length=config.trainer.max_length)
-    check_padding(folder, texts)
-    return texts
 
 
 def _prepare(run: _Run) -> BestEpoch | None:

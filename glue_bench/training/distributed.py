@@ -202,10 +202,10 @@ class SharedGradients:
         held = [torch.zeros_like(each) if each.grad is None else each.grad for each in self._parameters]
         bucket = torch.cat([each.flatten() for each in [*held, loss.detach()]])
         self._processes.add_up(bucket)
-        *pieces, total = bucket.split([each.numel() for each in [*held, loss]])
-        for parameter, piece in zip(self._parameters, pieces, strict=True):
+        pieces = torch.split(bucket, [each.numel() for each in [*held, loss]])
+        for parameter, piece in zip(self._parameters, pieces, strict=False):
             parameter.grad = piece.view_as(parameter)
-        return total.view(())
+        return bucket[-1]
 
 
 @contextlib.contextmanager

@@ -72,11 +72,12 @@ class TorchAdamW:
         """Optimise the parameters of a model on its device; a UsageError if there is no `layer_decay` for it."""
         self._trained = trained(model)
         self._parameters, self._limit = list(self._trained.values()), settings.clip_norm
-        shares, alike = rate_shares(model, settings.layer_decay), defaultdict[tuple[float, float], list[Tensor]](list)
+        shares = rate_shares(model.whole, settings.layer_decay)
+        alike = defaultdict[tuple[float, float], list[Tensor]](list)
         for name, parameter in self._trained.items():
             matrix = parameter.ndim > 1 and ".ia3_l." not in name  # those of IA3 are vectors, of two dimensions
             decay = settings.weight_decay if settings.decay_biases or matrix else 0.0
-            alike[decay, shares[name]].append(parameter)
+            alike[decay, shares.get(name.removeprefix("whole."), 1.0)].append(parameter)
         # torch leaves alone what it does not know: a group's share of the learning rate
         groups = [{"params": each, "weight_decay": key[0], "share": key[1]} for key, each in alike.items()]
         kinds = {parameter.device.type for parameter in self._parameters}

@@ -182,13 +182,9 @@ class Updates:
         late = self._placement.asynchronous
         if late and not self.ends_line:
             return
-        known = {
-            "step": self.done,
-            "steps": self.total,
-            "epoch": self.epoch,
-            "tokens_per_second": self.tokens / seconds,
-        }
-        line = functools.partial(StepReport, **known, learning_rate=self._rate(self.done - 1))
+        counts: dict[str, Any] = {"step": self.done, "steps": self.total, "epoch": self.epoch}
+        rate, speed = self._rate(self.done - 1), self.tokens / seconds
+        line = functools.partial(StepReport, **counts, learning_rate=rate, tokens_per_second=speed)
         on_gpu = self._tally.is_cuda
         values = torch.empty(2, pin_memory=on_gpu).copy_(self._tally, non_blocking=on_gpu)
         copied = torch.cuda.current_stream().record_event() if on_gpu else None

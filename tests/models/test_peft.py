@@ -14,9 +14,9 @@ from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassificati
 from glue_bench.config.compose import compose_run
 from glue_bench.config.schema import PeftConfig
 from glue_bench.errors import UsageError
-from glue_bench.models.classifier import Classifier, check_max_length
+from glue_bench.models.classifier import Classifier, check_max_length, load_trainable
 from glue_bench.models.padded import PaddedRows
-from glue_bench.models.trainable import load_trainable, trained
+from glue_bench.models.trainable import trained
 from glue_bench.training.checkpoint import SnapshotStore
 from glue_bench.training.course import StepReport
 from glue_bench.training.optimizer import TorchAdamW

@@ -19,12 +19,13 @@ from glue_bench.models.classifier import (
     Classifier,
     load_classifier,
     load_saved_classifier,
+    load_trainable,
     make_classifier,
     save_classifier,
 )
 from glue_bench.models.heads import POOLINGS, PooledModel, pool
 from glue_bench.models.padded import read_model_config
-from glue_bench.models.trainable import load_trainable, rate_shares
+from glue_bench.models.trainable import rate_shares
 from glue_bench.training.optimizer import TorchAdamW, choose_way
 from glue_bench.training.trainer import fit
 from tests.support.families import config_of
@@ -76,8 +77,8 @@ def test_the_learning_rate_falls_from_layer_to_layer(family: str) -> None:
 def test_a_model_whose_layers_share_their_weights_has_no_layer_decay() -> None:
     model = make_classifier(ALBERT, outputs=2, seed=1)
     with pytest.raises(UsageError, match=r"trainer\.layer_decay=0\.9: albert has no layers with weights of their own"):
-        rate_shares(model, 0.9)
-    assert {*rate_shares(model, 1.0).values()} == {1.0}
+        rate_shares(model.whole, 0.9)
+    assert {*rate_shares(model.whole, 1.0).values()} == {1.0}
 
 
 @pytest.mark.parametrize("everything", [False, True])
