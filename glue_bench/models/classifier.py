@@ -29,7 +29,7 @@ from glue_bench.models.heads import HEAD_KEY, POOLINGS, README, PooledModel
 from glue_bench.models.padded import PaddedRows, load_transformer, padded_logits, read_model_config
 from glue_bench.models.placement import Placement
 from glue_bench.models.pretrained import tokenizer_files
-from glue_bench.models.trainable import Addition, freeze, tune
+from glue_bench.models.trainable import Addition, freeze, in_head, tune
 from glue_bench.text import quote, reason_of
 
 Rows = FlatRows | PaddedRows
@@ -55,13 +55,9 @@ class Classifier(nn.Module):
             why = "peft=prefix adds keys and values that the flat engine has no place for"
         with adapters.perturbed() if adapters else contextlib.nullcontext():
             self.flat, self.why_padded = check(whole, why_padded=why)
+        self.engine = "flat" if self.flat else "padded"
         if engine == "flat" and self.flat is None:
             raise UsageError(f"trainer.engine=flat: not for this encoder ({self.why_padded}); must be auto or padded")
-
-    @property
-    def engine(self) -> str:
-        """Name the engine, for the record: flat or padded."""
-        return "flat" if self.flat else "padded"
 
     def forward(self, batch: Any) -> Tensor:
         """Return the logits of B rows, (B, outputs), from a batch of `place`, or the states of first tokens, (B, H)."""
@@ -192,10 +188,20 @@ def load_saved_classifier(folder: Path, *, outputs: int, engine: str = "auto") -
 
 
 def load_texts(folder: Path, config: RunConfig) -> TextEncoder:
-    """Load the tokenizer of a run; errors as in `check_max_length`, `TextEncoder` and `check_padding`."""
+    """Load the tokenizer of a run.
+
+    One whose padding token is not the model's is warned of, as published models have it, which harms none. An
+    InputError if it gives the model's padding id to a token that rows can hold, which then has no position; other
+    errors as in `check_max_length` and `TextEncoder`.
+    """
     check_max_length(folder, config.trainer.max_length, prefix=config.peft.tokens)
-    texts = TextEncoder(folder, max_length=config.trainer.max_length)
-    check_padding(folder, texts)
+    texts, model = TextEncoder(folder, max_length=config.trainer.max_length), read_model_config(folder)
+    ours, its = model.pad_token_id, texts.padding_id
+    if ours is not None and its is not None and ours != its:
+        words = f"encoder folder {folder}: pad_token_id is {ours} in its config.json, but its tokenizer pads with {its}"
+        if first_position(model) and (token := texts.token_of(ours)) and not _NEVER_IN_ROWS.fullmatch(token):
+            raise InputError(f"{words}, and {ours} is {quote(token)}; take config.json and tokenizer from one model")
+        _warn_once("%s; are both of one model?", words)
     return texts
 
 
@@ -209,30 +215,15 @@ def check_max_length(folder: Path, max_length: int, *, prefix: int | None = None
         raise UsageError(f"trainer.max_length={max_length}: this encoder has positions for at most {words}")
 
 
-def check_padding(folder: Path, texts: TextEncoder) -> None:
-    """Warn of a tokenizer whose padding token is not the model's, as published models have it, which harms none.
-
-    An InputError if it gives the model's padding id to a token that rows can hold, which then has no position.
-    """
-    config = read_model_config(folder)
-    ours, its = config.pad_token_id, texts.padding_id
-    if ours is None or its is None or ours == its:
-        return
-    words = f"encoder folder {folder}: pad_token_id is {ours} in its config.json, but its tokenizer pads with {its}"
-    if first_position(config) and (token := texts.token_of(ours)) and not _NEVER_IN_ROWS.fullmatch(token):
-        raise InputError(f"{words}, and {ours} is {quote(token)}; take config.json and tokenizer from one model")
-    _warn_once("%s; are both of one model?", words)
-
-
 def check_tokens(model: Classifier, encoded: Encoded) -> None:
     """Refuse, by an InputError, token ids, token types and positions that the model has no embedding for."""
-    config, types = model.config, int(getattr(model.config, "type_vocab_size", 0) or 0)
-    highest = {"token id": (int(encoded.tokens.max()), int(config.vocab_size))}
-    first = first_position(config)
-    highest["position"] = (first + int(encoded.lengths().max()) - 1, first + max_positions(config))
-    if types > 1:  # a model with fewer is not told the types
-        highest["token type"] = (int(encoded.types.max()), types)
-    for what, (found, rows) in highest.items():
+    config, first = model.config, first_position(model.config)
+    types = int(getattr(config, "type_vocab_size", 0) or 0)
+    for what, found, rows in (
+        ("token id", int(encoded.tokens.max()), config.vocab_size),
+        ("position", first + int(encoded.lengths().max()) - 1, first + max_positions(config)),
+        ("token type", int(encoded.types.max()) if types > 1 else -1, types),  # a model with fewer is not told them
+    ):
         if found >= rows:
             raise InputError(f"the encoder's tokenizer gives {what} {found}, but its embedding table has {rows} rows")
 
@@ -263,22 +254,17 @@ def save_classifier(model: Classifier, folder: Path, *, pretrained: Path, labels
             whole.save_pretrained(folder)
     except SafetensorError as error:  # what it raises for a full disk
         raise OSError(errno.EIO, str(error)) from error
-    _save_tokenizer(pretrained, folder)
-
-
-def _save_tokenizer(source: Path, folder: Path) -> None:
-    """Copy the files of a tokenizer, so that earlier versions of transformers load them too; or write it as it was
-    loaded, if the files alone would give other tokens, or need packages that a tokenizer.json does not."""
-    for path in tokenizer_files(source):
+    for path in tokenizer_files(pretrained):  # so that earlier versions of transformers load them too
         shutil.copyfile(path, folder / path.name)
-    loaded = load_tokenizer(source)
+    loaded = load_tokenizer(pretrained)
     wanted = loaded.backend_tokenizer.to_str()
-    if (folder / "tokenizer.json").is_file() and serialise(folder) == wanted:
-        return
-    loaded.init_kwargs.pop("fast_tokenizer_files", None)  # names of files that are not written
-    loaded.save_pretrained(folder)
-    if serialise(folder) != wanted:
-        raise InputError(f"{source}: its tokenizer would give other tokens once it is saved, so no model can be kept")
+    if not (folder / "tokenizer.json").is_file() or serialise(folder) != wanted:
+        # The files alone would give other tokens, or need packages that a tokenizer.json does not.
+        loaded.init_kwargs.pop("fast_tokenizer_files", None)  # names of files that are not written
+        loaded.save_pretrained(folder)
+        if serialise(folder) != wanted:
+            why = "its tokenizer would give other tokens once it is saved, so no model can be kept"
+            raise InputError(f"{pretrained}: {why}")
 
 
 def _build(
@@ -312,12 +298,11 @@ def _join(config: PretrainedConfig, folder: Path | None) -> PreTrainedModel:
         whole: PreTrainedModel = AutoModelForSequenceClassification.from_config(config)  # type: ignore[no-untyped-call]
     if transformer is None:
         return whole
-    new, prefix = ("pooler.",) if any("pooler" in name for name in missing) else (), f"{whole.base_model_prefix}."
-    if alone:
-        for name, module in whole.named_modules():
-            if (name and not f"{name}.".startswith(prefix)) or f"{name}.".startswith(f"{prefix}pooler."):
-                whole._init_weights(module)  # type: ignore[no-untyped-call]
-    known = {name: value for name, value in transformer.state_dict().items() if not (alone and name.startswith(new))}
+    for name, module in whole.named_modules() if alone else ():
+        if name and in_head(whole, f"{name}."):
+            whole._init_weights(module)  # type: ignore[no-untyped-call]
+    new = ("pooler.",) if alone and any("pooler" in name for name in missing) else ()
+    known = {name: value for name, value in transformer.state_dict().items() if not name.startswith(new)}
     lacking = whole.base_model.load_state_dict(known, strict=False, assign=True).missing_keys
     if needed := sorted(name for name in lacking if "pooler" not in name):
         raise ValueError(f"its weights lack {needed[0]}")

@@ -1,25 +1,16 @@
 """The files of a pretrained encoder: found in a folder, an installed package or on the hub. Knows no torch."""
 
 import contextlib
-import functools
 import hashlib
 import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import distributions
 from pathlib import Path
+from typing import Any
 
 from glue_bench.config.schema import EncoderConfig
-from glue_bench.data.hub import (
-    AbsentError,
-    ask_size,
-    cached_file,
-    commit_of,
-    fetch_file,
-    is_commit,
-    look_up,
-    offline_variable,
-)  # fmt: skip
+from glue_bench.data.hub import AbsentError, cached_file, commit_of, fetch_file, is_commit, look_up, offline_variable
 from glue_bench.errors import InputError, UsageError, list_names
 from glue_bench.files import file_sha256
 from glue_bench.reading import is_file_name, open_regular, read_json
@@ -42,17 +33,15 @@ _TOKENIZERS = ("tokenizer.json", *_VOCABULARIES, *_RARE_VOCABULARIES)
 TOKENIZER_FILES = (*_OPTIONAL, *_VOCABULARIES, *_RARE)
 _CONFIG = "tokenizer_config.json"
 _WEIGHTS, _INDEX, _PICKLED = "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"
-_PICKLES = (
-    "only safetensors weights are loaded; load and save it with transformers' save_pretrained; or, for a "
-    "pytorch_model.bin, encoder.allow_bin=true"
+_LOADED = (
+    "only safetensors weights are loaded, as transformers' save_pretrained writes them: whole, in this folder itself, "
+    f"and with {_INDEX} if in parts; or a {_PICKLED}, with encoder.allow_bin=true; an adapter such as LoRA only once "
+    "peft's merge_and_unload has merged it into its model"
 )
-_IN_PLACE = {  # what some have in place of config.json or model.safetensors
-    "adapter_config.json": "an adapter such as LoRA without its model; save what peft's merge_and_unload returns",
-    _PICKLED: _PICKLES,
-    "pytorch_model.bin.index.json": _PICKLES,
+_NEAR = {  # what may be there instead: of another name or kind, or unfinished
+    "config.json": ("config*", "adapter_config.json"),
+    _WEIGHTS: ("*.safetensors*", "*model*.bin*", "adapter_config.json"),
 }
-_NEAR = {"config.json": "config*", _WEIGHTS: "*.safetensors*"}  # what may be one with another name, or a part of one
-_PATIENCE = 10.0  # seconds for the hub to say whether it has one of them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,9 +86,13 @@ def resolve_pretrained(encoder: EncoderConfig) -> Pretrained:
     """
     revision = None
     if encoder.hub_id is not None:
-        config = _fetch(encoder.hub_id, "config.json", revision=encoder.revision or "main")
+        place = _place(encoder.hub_id, encoder.revision or "main")
+        config = _fetch(["config.json"], place)
         folder, revision = config.parent, commit_of(config, "config.json")
-        _fetch_weights(encoder, revision)
+        place = _place(encoder.hub_id, revision)
+        weights_file = _fetch(_forms(allow_bin=encoder.allow_bin), place)
+        for name in _parts(weights_file) if weights_file.name == _INDEX else ():
+            _fetch([name], place)
         fetch_tokenizer(encoder.hub_id, revision)
     else:
         folder = _package_folder(encoder.package) if encoder.package else Path(encoder.path or "")
@@ -108,21 +101,21 @@ def resolve_pretrained(encoder: EncoderConfig) -> Pretrained:
     weights = weight_files(folder, allow_bin=encoder.allow_bin)
     for name, there in {"config.json": (folder / "config.json").is_file(), _WEIGHTS: bool(weights)}.items():
         if not there:
-            places = (_NEAR[name], f"*/{name}", f"snapshots/*/{name}", ".cache/huggingface/download/*.incomplete")
+            places = (*_NEAR[name], f"*/{name}", f"snapshots/*/{name}", ".cache/huggingface/download/*.incomplete")
             near = sorted({path.relative_to(folder).as_posix() for each in places for path in folder.glob(each)})
-            why = _why_missing([other for other in _IN_PLACE if (folder / other).is_file()], near=near)
-            raise InputError(f"encoder folder {folder}: no {name} ({why})")
+            found = f"found instead: {list_names(near)}; " if near else ""
+            raise InputError(f"encoder folder {folder}: no {name} ({found}{_LOADED})")
     check_no_adapter(folder)
-    for path in (folder / "config.json", *weights, *tokenizer_files(folder)):
+    tokenizer = tokenizer_files(folder)
+    for path in (folder / "config.json", *weights, *tokenizer):
         try:
             open_regular(path).close()
         except OSError as error:
             raise InputError(f"encoder folder {folder}: {path.name} cannot be read: {error.strerror}") from error
     if not has_tokenizer(folder):
-        raise InputError(
-            f"encoder folder {folder}: no tokenizer.json, nor a vocabulary file (vocab.json needs merges.txt)"
-        )
-    first = next(path.name for path in tokenizer_files(folder) if path.name in _TOKENIZERS)
+        why = "no tokenizer.json, nor a vocabulary file (vocab.json needs merges.txt)"
+        raise InputError(f"encoder folder {folder}: {why}")
+    first = next(path.name for path in tokenizer if path.name in _TOKENIZERS)
     needed = ["tiktoken"] if first == "tiktoken.model" else ["sentencepiece", "protobuf"] if ".model" in first else []
     if lacking := [package for package in needed if not any(distributions(name=package))]:
         install = f"pip install {' '.join(lacking)}"
@@ -176,43 +169,21 @@ def _parts(index: Path) -> list[str]:
     return names
 
 
-def _fetch_weights(encoder: EncoderConfig, revision: str) -> None:
-    """Download the weights, in the first form that the cache or the hub has."""
-    hub_id, forms = str(encoder.hub_id), _forms(allow_bin=encoder.allow_bin)
-    fetch = functools.partial(fetch_file, hub_id, revision=revision, repo_type="model")
-    cached = (name for name in forms if cached_file(hub_id, name, revision=revision, repo_type="model"))
-    try:
-        path = fetch(next(cached, _WEIGHTS))
-    except AbsentError:
-        others = (fetch(name, optional=True) for name in forms[1:])
-        path = next(filter(None, others), None) or _fetch(hub_id, _WEIGHTS, revision=revision)  # which says why not
-    for name in _parts(path) if path and path.name == _INDEX else ():
-        _fetch(hub_id, name, revision=revision)
+def _place(hub_id: str, revision: str) -> dict[str, Any]:
+    """Return where a file is, as the functions of `data.hub` take it."""
+    return {"repo_id": hub_id, "revision": revision, "repo_type": "model"}
 
 
-def _fetch(hub_id: str, name: str, *, revision: str) -> Path:
-    """Download a file that every encoder has."""
-    try:
-        found = fetch_file(hub_id, name, revision=revision, repo_type="model")
-    except AbsentError as error:
-        there = list[str]()
-        for other in _IN_PLACE:
-            with contextlib.suppress(InputError):
-                ask_size(hub_id, other, revision=revision, repo_type="model", timeout=_PATIENCE)
-                there.append(other)
-        raise InputError(f"{error} ({_why_missing(there)})") from error
-    assert found is not None  # noqa: S101 - only optional files can be None
-    return found
-
-
-def _why_missing(there: Sequence[str], *, near: Sequence[str] = ()) -> str:
-    """Explain why a file is missing, by what is there in its place or near it."""
-    if there:
-        return _IN_PLACE[there[0]]
-    if near:
-        must = f"it must be whole, in this folder itself, and have that name; weights in parts need {_INDEX}"
-        return f"found instead: {list_names(near)}; {must}"
-    return "only a model that transformers' save_pretrained wrote to safetensors is loaded"
+def _fetch(names: Sequence[str], place: Mapping[str, Any]) -> Path:
+    """Download the first of these files that the cache or the hub has."""
+    problems = list[AbsentError]()
+    for name in sorted(names, key=lambda name: cached_file(filename=name, **place) is None):
+        try:
+            if found := fetch_file(filename=name, **place):
+                return found
+        except AbsentError as error:
+            problems.append(error)
+    raise InputError(f"{problems[0]} ({_LOADED})") from problems[0]
 
 
 def find_not_cached(encoder: EncoderConfig) -> tuple[list[tuple[str, ...]], list[str], list[str]]:
@@ -221,7 +192,7 @@ def find_not_cached(encoder: EncoderConfig) -> tuple[list[tuple[str, ...]], list
     Returns groups of files of which one is needed, in the order in which they are tried; optional files of which the
     cache does not know whether they exist; and those of them without which it refuses to do when it must not ask.
     """
-    place = {"repo_id": encoder.hub_id or "", "revision": encoder.revision or "main", "repo_type": "model"}
+    place = _place(encoder.hub_id or "", encoder.revision or "main")
     if config := cached_file(filename="config.json", **place):
         place["revision"] = commit_of(config, "config.json")
     groups = ("config.json",), _forms(allow_bin=encoder.allow_bin), _TOKENIZERS
@@ -235,7 +206,7 @@ def fetch_tokenizer(hub_id: str, commit: str) -> None:
 
     An InputError if the hub cannot be reached, or must not be asked for one that may change the tokens.
     """
-    place = {"repo_id": hub_id, "revision": commit, "repo_type": "model"}
+    place = _place(hub_id, commit)
     needed, found = () if _tokens_are_cached(place) else _OPTIONAL, dict[str, Path | None]()
     for name in (*_OPTIONAL, *_VOCABULARIES, *_RARE):
         # Other clients look only for what their tokenizer reads: without a request, the rest is left alone.

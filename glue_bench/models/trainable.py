@@ -43,7 +43,7 @@ def trained(model: nn.Module) -> dict[str, nn.Parameter]:
 def freeze(whole: PreTrainedModel, part: str) -> None:
     """Freeze the embeddings, or the encoder: all but the head. A UsageError if there is nothing to freeze."""
     depths = _depths(whole)
-    frozen = {name for name in depths if (depths[name] == 0 if part == "embeddings" else not _in_head(whole, name))}
+    frozen = {name for name in depths if (depths[name] == 0 if part == "embeddings" else not in_head(whole, name))}
     if not frozen:
         raise UsageError(f"freeze={part}: no such part is known of {whole.config.model_type}; must be none")
     for name, parameter in whole.named_parameters():
@@ -74,7 +74,7 @@ def _depths(whole: PreTrainedModel) -> dict[str, int]:
     return found
 
 
-def _in_head(whole: PreTrainedModel, name: str) -> bool:
+def in_head(whole: PreTrainedModel, name: str) -> bool:
     """Return whether a parameter belongs to the head."""
     return not name.startswith(f"{whole.base_model_prefix}.") or ".pooler." in name
 
@@ -96,7 +96,7 @@ class Addition:
         from peft import get_peft_model_state_dict
 
         config, tuner = self.config, self.tuner
-        head = {name: value for name, value in self.whole.named_parameters() if _in_head(self.whole, name)}
+        head = {name: value for name, value in self.whole.named_parameters() if in_head(self.whole, name)}
         config.task_type, config.inference_mode = "SEQ_CLS", True
         config.base_model_name_or_path, config.revision = base, revision
         config.modules_to_save = sorted({"pooler" if ".pooler." in name else name.split(".")[0] for name in head})
@@ -137,8 +137,8 @@ def tune(whole: PreTrainedModel, how: PeftConfig) -> Addition | None:
         adapters = Addition(whole=whole, config=tuner.peft_config[_NAME], tuner=tuner)
     for name, parameter in whole.named_parameters():
         own = name.endswith("bias") if adapters is None else parameter.requires_grad
-        parameter.requires_grad_(how.head if _in_head(whole, name) else own)
-    if not any(value.requires_grad for name, value in whole.named_parameters() if not _in_head(whole, name)):
+        parameter.requires_grad_(how.head if in_head(whole, name) else own)
+    if not any(value.requires_grad for name, value in whole.named_parameters() if not in_head(whole, name)):
         raise UsageError(f"peft={how.method}: {whole.config.model_type} has no biases; must be none, lora or ia3")
     return adapters
 
@@ -179,7 +179,7 @@ def _add_adapters(whole: PreTrainedModel, how: PeftConfig) -> Any:
     from peft import IA3Config, IA3Model, LoraConfig, LoraModel
 
     every = [name for name, module in whole.named_modules() if isinstance(module, nn.Linear)]
-    linear = [name for name in every if not _in_head(whole, f"{name}.")]
+    linear = [name for name in every if not in_head(whole, f"{name}.")]
     outer = [name for name in linear if _ends(name, _FEED_FORWARD) and "attention" not in name]
     layers = [name for name in linear if _ends(name, how.targets or _USUAL[how.method])]
     if how.method == "ia3" and not how.targets:

@@ -26,6 +26,7 @@ from glue_bench.training.distributed import Processes
 if TYPE_CHECKING:
     from glue_bench.models.triton_adamw import FlatAdamW
 
+Labels = NDArray[np.int64] | NDArray[np.float64]  # class codes or scores
 IGNORED = -100  # in place of a class code
 _CLIP_EPSILON = 1e-6  # as in torch's clip_grads_with_norm_
 _STATE = ("step", "exp_avg", "exp_avg_sq")
@@ -34,14 +35,7 @@ _STATE = ("step", "exp_avg", "exp_avg_sq")
 class Loss:
     """Cross-entropy for class codes, squared error for scores; divided by `weight` it is torch's mean of the batch."""
 
-    def __init__(
-        self,
-        labels: NDArray[np.int64] | NDArray[np.float64],
-        *,
-        outputs: int,
-        settings: TrainerConfig,
-        device: torch.device,
-    ) -> None:
+    def __init__(self, labels: Labels, *, outputs: int, settings: TrainerConfig, device: torch.device) -> None:
         """Weigh the classes as the settings say, by (n,) class codes or scores of all training rows."""
         self._smoothing, weights = settings.label_smoothing, settings.class_weights
         if weights == "balanced":  # n / (classes * rows of the class), as in scikit-learn
@@ -50,7 +44,7 @@ class Loss:
         self.weights = None if weights is None else np.array(weights, np.float32)
         self._on_device = None if weights is None else torch.from_numpy(self.weights).to(device)
 
-    def weight(self, labels: NDArray[np.int64] | NDArray[np.float64]) -> float:
+    def weight(self, labels: Labels) -> float:
         """Return what the sum over rows with these labels is divided by: their number, or their classes' weights."""
         return len(labels) if self.weights is None else float(self.weights[labels].sum())
 
@@ -71,7 +65,7 @@ class TorchAdamW:
     def __init__(self, model: Classifier, settings: TrainerConfig) -> None:
         """Optimise the parameters of a model on its device; a UsageError if there is no `layer_decay` for it."""
         self._trained = trained(model)
-        self._parameters, self._limit = list(self._trained.values()), settings.clip_norm
+        self._parameters, self._limit = list[Tensor](self._trained.values()), settings.clip_norm
         shares = rate_shares(model.whole, settings.layer_decay)
         alike = defaultdict[tuple[float, float], list[Tensor]](list)
         for name, parameter in self._trained.items():
@@ -133,11 +127,10 @@ class LoweredAdamW(TorchAdamW):
     def __init__(self, model: Classifier, settings: TrainerConfig) -> None:
         """Copy the weights of a model, which is on its device; errors as in `TorchAdamW`."""
         super().__init__(model, settings)
-        self._model = model
-        self.low = {
-            name: weight.detach().to(torch.bfloat16).requires_grad_(weight.requires_grad)
-            for name, weight in model.named_parameters()
-        }
+        self._model, weights = model, dict(model.named_parameters())
+        self.low = {name: each.detach().to(torch.bfloat16, copy=True) for name, each in weights.items()}
+        for name, weight in weights.items():
+            self.low[name].requires_grad_(weight.requires_grad)
 
     def logits(self, batch: Any) -> Tensor:
         """Return the logits of B rows, (B, outputs) in bfloat16."""
@@ -146,8 +139,11 @@ class LoweredAdamW(TorchAdamW):
         return logits
 
     def zero(self, *, parts: int = 1) -> None:  # noqa: ARG002
+        """Copy the float32 weights too, which the update before, a snapshot or a selected epoch may have changed."""
         for weight in self.low.values():
             weight.grad = None
+        with torch.no_grad():
+            torch._foreach_copy_([self.low[name] for name in self._trained], self._parameters)
 
     def apply(self, scalars: Tensor) -> Tensor:
         found = {name: weight.grad for name, weight in self.low.items() if weight.grad is not None}
@@ -155,18 +151,7 @@ class LoweredAdamW(TorchAdamW):
         torch._foreach_copy_(list(exact.values()), list(found.values()))
         for name, gradient in exact.items():
             self._trained[name].grad = gradient
-        norm = super().apply(scalars)
-        self._refresh()
-        return norm
-
-    def restore(self, state: Mapping[str, Tensor]) -> None:
-        super().restore(state)
-        self._refresh()
-
-    @torch.no_grad()
-    def _refresh(self) -> None:
-        """Copy the float32 weights that are trained, after they were changed."""
-        torch._foreach_copy_([self.low[name] for name in self._trained], list(self._trained.values()))
+        return super().apply(scalars)
 
 
 def choose_way(

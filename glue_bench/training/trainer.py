@@ -26,6 +26,7 @@ from glue_bench.reading import conform
 from glue_bench.training.checkpoint import Snapshot, SnapshotStore, check_tensors
 from glue_bench.training.course import SeedStreams, StepReport, dropout_seed
 from glue_bench.training.distributed import ALONE, Processes
+from glue_bench.training.optimizer import Labels
 from glue_bench.training.selection import BestEpoch, SelectionFacts
 from glue_bench.training.stopping import StopSignals
 from glue_bench.training.updates import Updates
@@ -56,7 +57,7 @@ def fit(
     model: Classifier,
     encoded: Encoded,
     *,
-    labels: NDArray[np.int64] | NDArray[np.float64],
+    labels: Labels,
     settings: TrainerConfig,
     streams: SeedStreams,
     placement: Placement,
@@ -87,16 +88,8 @@ def fit(
     Stopped if `signals` asked to, and the snapshot is kept; a LostError if one of the other processes has ended.
     """
     model.to(placement.device).train()
-    updates = Updates(
-        model,
-        encoded,
-        labels=labels,
-        settings=settings,
-        placement=placement,
-        processes=processes,
-        history=history,
-        on_step=on_step,
-    )
+    updates = Updates(model, encoded, labels=labels, settings=settings, placement=placement, processes=processes)
+    updates.history, updates.on_step = history, on_step
     keeper = _Keeper(updates=updates, snapshots=snapshots, selection=selection, signals=signals)
     keeper.resume()
     with placement.own_randomness(), placement.algorithms(), placement.own_stream():
@@ -150,7 +143,7 @@ class _Keeper:
             return
         updates.catch_up()
         began = time.perf_counter()
-        updates.settle()
+        updates.optimizer.settle()
         if scored:
             updates.history[-1] = dataclasses.replace(updates.history[-1], dev=scored())
         if ended:
@@ -188,7 +181,7 @@ class _Keeper:
         counts: list[tuple[str, float, float, float]] = [
             ("step", step, 1, total),
             ("loss_steps", facts["loss_steps"], 0, step),
-            ("parts", facts["parts"], 1, updates.most_micro_batches),
+            ("parts", facts["parts"], 1, updates.settings.batch_size),
             ("tokens", facts["tokens"], step, begun * updates.tokens_per_epoch),
             ("seconds", facts["seconds"], 0, _LONGEST),
             ("number of scores", len(own["scores"]), ended, ended),
@@ -225,7 +218,6 @@ class _Keeper:
 
     def keep(self) -> None:
         """Write a snapshot, unless training has diverged, which is raised."""
-        self.updates.catch_up()
         self.updates.check_finite()
         if self.snapshots is not None:
             lines = [dataclasses.asdict(line) for line in self.updates.history]
@@ -237,7 +229,7 @@ class _Keeper:
     def result(self) -> FitResult:
         """Put the chosen weights into the model, and sum up."""
         updates, selection = self.updates, self.selection
-        updates.settle()
+        updates.optimizer.settle()
         if selection is not None:
             selection.put_back()
         return FitResult(

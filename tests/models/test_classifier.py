@@ -21,14 +21,15 @@ from transformers import (
     pipeline,
 )
 
+from glue_bench.config.compose import compose_run
 from glue_bench.data.encoding import Encoded, TextEncoder
 from glue_bench.errors import InputError, UsageError
 from glue_bench.models.classifier import (
     Classifier,
     check_max_length,
-    check_padding,
     check_tokens,
     load_classifier,
+    load_texts,
     make_classifier,
     save_classifier,
 )
@@ -200,12 +201,12 @@ def test_a_tokenizer_that_pads_with_another_token_is_warned_of_or_refused_where_
     (folder / "tokenizer_config.json").write_text(bare if tokenizer == "no padding token" else named)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, **pads}))
-    texts = TextEncoder(folder, max_length=12)
+    run = compose_run(["task=rte", "trainer.max_length=12"])
     if found.startswith("refused"):
         with pytest.raises(InputError, match=re.escape(found.removeprefix("refused"))):
-            check_padding(folder, texts)
+            load_texts(folder, run)
     else:
-        check_padding(folder, texts)
+        load_texts(folder, run)
     assert [record.levelname for record in caplog.records] == ["WARNING"] * (found == "warned")
 
 
