@@ -190,12 +190,18 @@ def load_saved_classifier(folder: Path, *, outputs: int, engine: str = "auto") -
 def load_texts(folder: Path, config: RunConfig) -> TextEncoder:
     """Load the tokenizer of a run.
 
-    One whose padding token is not the model's is warned of, as published models have it, which harms none. An
-    InputError if it gives the model's padding id to a token that rows can hold, which then has no position; other
-    errors as in `check_max_length` and `TextEncoder`.
+    A UsageError for rows longer than the encoder's positions, of which a prefix takes the first. A tokenizer whose
+    padding token is not the model's is warned of, as published models have it, which harms none; an InputError if it
+    gives the model's padding id to a token that rows can hold, which then has no position.
     """
-    check_max_length(folder, config.trainer.max_length, prefix=config.peft.tokens)
-    texts, model = TextEncoder(folder, max_length=config.trainer.max_length), read_model_config(folder)
+    model, prefix, asked = read_model_config(folder), config.peft.tokens or 0, config.trainer.max_length
+    positions = max_positions(model)
+    if positions <= prefix:
+        raise UsageError(f"peft.tokens={prefix}: must be below {positions}, the positions of this encoder")
+    if asked > positions - prefix:
+        words = f"{positions - prefix} tokens" + (f" beside the {prefix} of peft.tokens" if prefix else "")
+        raise UsageError(f"trainer.max_length={asked}: this encoder has positions for at most {words}")
+    texts = TextEncoder(folder, max_length=asked)
     ours, its = model.pad_token_id, texts.padding_id
     if ours is not None and its is not None and ours != its:
         words = f"encoder folder {folder}: pad_token_id is {ours} in its config.json, but its tokenizer pads with {its}"
@@ -203,16 +209,6 @@ def load_texts(folder: Path, config: RunConfig) -> TextEncoder:
             raise InputError(f"{words}, and {ours} is {quote(token)}; take config.json and tokenizer from one model")
         _warn_once("%s; are both of one model?", words)
     return texts
-
-
-def check_max_length(folder: Path, max_length: int, *, prefix: int | None = None) -> None:
-    """Refuse, by a UsageError, rows longer than the encoder's positions, of which a prefix takes the first."""
-    positions = max_positions(read_model_config(folder))
-    if (longest := positions - (prefix or 0)) < 1:
-        raise UsageError(f"peft.tokens={prefix}: must be below {positions}, the positions of this encoder")
-    if max_length > longest:
-        words = f"{longest} tokens" + (f" beside the {prefix} of peft.tokens" if prefix else "")
-        raise UsageError(f"trainer.max_length={max_length}: this encoder has positions for at most {words}")
 
 
 def check_tokens(model: Classifier, encoded: Encoded) -> None:

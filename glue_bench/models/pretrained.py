@@ -38,10 +38,7 @@ _LOADED = (
     f"and with {_INDEX} if in parts; or a {_PICKLED}, with encoder.allow_bin=true; an adapter such as LoRA only once "
     "peft's merge_and_unload has merged it into its model"
 )
-_NEAR = {  # what may be there instead: of another name or kind, or unfinished
-    "config.json": ("config*", "adapter_config.json"),
-    _WEIGHTS: ("*.safetensors*", "*model*.bin*", "adapter_config.json"),
-}
+_NEAR = ("adapter_config.json", "*.safetensors*", "*model*.bin*", ".cache/huggingface/download/*.incomplete")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,9 +98,9 @@ def resolve_pretrained(encoder: EncoderConfig) -> Pretrained:
     weights = weight_files(folder, allow_bin=encoder.allow_bin)
     for name, there in {"config.json": (folder / "config.json").is_file(), _WEIGHTS: bool(weights)}.items():
         if not there:
-            places = (*_NEAR[name], f"*/{name}", f"snapshots/*/{name}", ".cache/huggingface/download/*.incomplete")
+            places = (*_NEAR, f"*/{name}", f"snapshots/*/{name}")  # unfinished ones, parts, other kinds, other folders
             near = sorted({path.relative_to(folder).as_posix() for each in places for path in folder.glob(each)})
-            found = f"found instead: {list_names(near)}; " if near else ""
+            found = f"found: {list_names(near)}; " if near else ""
             raise InputError(f"encoder folder {folder}: no {name} ({found}{_LOADED})")
     check_no_adapter(folder)
     tokenizer = tokenizer_files(folder)

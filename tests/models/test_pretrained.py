@@ -65,7 +65,7 @@ def test_a_folder_with_a_sentencepiece_vocabulary_alone_has_a_tokenizer(tiny_rob
             b"version https://git-lfs.github.com/spec/v1\noid",
             "tokenizer.json cannot be read: a Git LFS",
         ),
-        ("adapter_config.json", b"{}", "(found instead: adapter_config.json; only safetensors weights are loaded, "),
+        ("adapter_config.json", b"{}", "(found: adapter_config.json; only safetensors weights are loaded, "),
         ("adapter_config.json", b"{}", "an adapter such as LoRA only once peft's merge_and_unload has merged it"),
         (
             "model.safetensors.index.json",
@@ -85,24 +85,24 @@ def test_a_folder_with_a_sentencepiece_vocabulary_alone_has_a_tokenizer(tiny_rob
         (
             "model-00001-of-00002.safetensors",
             b"",
-            "(found instead: model-00001-of-00002.safetensors; only safetensors weights are loaded, ",
+            "(found: model-00001-of-00002.safetensors; only safetensors weights are loaded, ",
         ),
         (
             "model-00001-of-00002.safetensors",
             b"",
             ": whole, in this folder itself, and with model.safetensors.index.json if in parts; ",
         ),
-        ("model.fp16.safetensors", b"", "(found instead: model.fp16.safetensors; only safetensors weights"),
-        ("0_Transformer/model.safetensors", b"", "(found instead: 0_Transformer/model.safetensors; only"),
-        ("snapshots/c0ffee/model.safetensors", b"", "(found instead: snapshots/c0ffee/model.safetensors; only"),
-        ("model.safetensors.part", b"", "(found instead: model.safetensors.part; only safetensors"),
+        ("model.fp16.safetensors", b"", "(found: model.fp16.safetensors; only safetensors weights"),
+        ("0_Transformer/model.safetensors", b"", "(found: 0_Transformer/model.safetensors; only"),
+        ("snapshots/c0ffee/model.safetensors", b"", "(found: snapshots/c0ffee/model.safetensors; only"),
+        ("model.safetensors.part", b"", "(found: model.safetensors.part; only safetensors"),
         (
             ".cache/huggingface/download/a1.incomplete",
             b"",
-            "instead: .cache/huggingface/download/a1.incomplete;",
+            "found: .cache/huggingface/download/a1.incomplete;",
         ),
         ("pytorch_model.bin", b"", "or a pytorch_model.bin, with encoder.allow_bin=true"),
-        ("pytorch_model.bin", b"", "(found instead: pytorch_model.bin; only safetensors weights are loaded, "),
+        ("pytorch_model.bin", b"", "(found: pytorch_model.bin; only safetensors weights are loaded, "),
     ],
 )
 def test_a_folder_without_usable_weights_is_refused_with_the_reason(
