@@ -65,35 +65,36 @@ class Processes:
             raise UsageError(f"{what}: torchrun's processes share one run; start this without torchrun")
 
     def __enter__(self) -> "Processes":
-        if self.count == 1:
-            return self
+        if self.count > 1:
+            import torch
+
+            self._await_peers()
+            if torch.cuda.is_available():
+                with _lost_if_it_fails() as distributed:
+                    self._gpus = distributed.new_group(backend="nccl", timeout=_BETWEEN_GPUS)
+        return self
+
+    def _connect(self) -> None:
+        from torch.distributed.rendezvous import rendezvous
+
         address = os.environ["MASTER_ADDR"]
         try:
             socket.getaddrinfo(address, None)  # torch would try for minutes, with lines of its own
         except (OSError, UnicodeError) as error:
             reason = getattr(error, "strerror", None) or "no host has such a name"
             raise UsageError(f"MASTER_ADDR={address}: not found: {reason}; to run in one process, unset it") from error
-        self._connect()
-        import torch
+        with _lost_if_it_fails() as distributed:
+            self._store, _, _ = next(rendezvous("env://", timeout=_FOR_PEERS))
+            # Gloo exchanges what is on a CPU, for which no GPU waits, and may take long: the first one writes.
+            distributed.init_process_group("gloo", store=self._store, rank=self.rank, world_size=self.count)
 
-        if torch.cuda.is_available():
-            with _lost_if_it_fails() as distributed:
-                self._gpus = distributed.new_group(backend="nccl", timeout=_BETWEEN_GPUS)
-        return self
-
-    def _connect(self) -> None:
+    def _await_peers(self) -> None:
         """Connect in a thread, since nothing but the main thread obeys signals, and say who is waited for."""
         failed = list[BaseException]()
 
         def attempt() -> None:
             try:
-                from torch.distributed.rendezvous import rendezvous
-
-                with _lost_if_it_fails() as distributed:
-                    self._store, _, _ = next(rendezvous("env://", timeout=_FOR_PEERS))
-                    # Gloo exchanges what is on a CPU, for which no GPU waits, and may take long: the first one writes.
-                    of_all: dict[str, Any] = {"store": self._store, "rank": self.rank, "world_size": self.count}
-                    distributed.init_process_group("gloo", **of_all)
+                self._connect()
             except BaseException as error:
                 failed.append(error)
 
