@@ -76,8 +76,7 @@ def _compute(device: str, precision: str, *, multiply: str) -> dict[str, Any]:
 
 
 def _why_not_loaded(config: RunConfig) -> str | None:
-    from glue_bench.models.trainable import load_trainable
-    from glue_bench.runs.experiment import load_texts
+    from glue_bench.models.classifier import load_texts, load_trainable
 
     try:
         folder = resolve_pretrained(config.encoder).folder

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
 from transformers.initialization import no_init_weights
 
-from glue_bench.config.schema import PeftConfig
+from glue_bench.config.schema import PeftConfig, RunConfig
 from glue_bench.data.encoding import Encoded, TextEncoder, load_tokenizer
 from glue_bench.errors import InputError, UsageError
 from glue_bench.models.families import family_of, first_position, max_positions, why_refused
@@ -27,9 +27,9 @@ from glue_bench.models.flat import check
 from glue_bench.models.heads import HEAD_KEY, POOLINGS, README, PooledModel
 from glue_bench.models.packing import FlatRows
 from glue_bench.models.padded import PaddedRows, load_transformer, padded_logits, read_model_config
-from glue_bench.models.peft import Addition, tune
 from glue_bench.models.placement import Placement
 from glue_bench.models.pretrained import tokenizer_files
+from glue_bench.models.trainable import Addition, freeze, in_head, tune
 from glue_bench.text import quote, reason_of
 
 Rows = FlatRows | PaddedRows
@@ -55,13 +55,9 @@ class Classifier(nn.Module):
             why = "peft=prefix adds keys and values that the flat engine has no place for"
         with adapters.perturbed() if adapters else contextlib.nullcontext():
             self.flat, self.why_padded = check(whole, why_padded=why)
+        self.engine = "flat" if self.flat else "padded"
         if engine == "flat" and self.flat is None:
             raise UsageError(f"trainer.engine=flat: not for this encoder ({self.why_padded}); must be auto or padded")
-
-    @property
-    def engine(self) -> str:
-        """Name the engine, for the record: flat or padded."""
-        return "flat" if self.flat else "padded"
 
     def forward(self, batch: Any) -> Tensor:
         """Return the logits of B rows, (B, outputs), from a batch of `place`, or the states of first tokens, (B, H)."""
@@ -84,9 +80,7 @@ class Classifier(nn.Module):
 
     def place(self, encoded: Encoded, device: torch.device) -> Rows:
         """Return a split whose `gather` makes the batches for `forward`; call it after `cut_vocabulary`."""
-        if self.flat:
-            return self.flat.place(encoded, device)
-        return PaddedRows(encoded, config=self.config, device=device)
+        return self.flat.place(encoded, device) if self.flat else PaddedRows(encoded, config=self.config, device=device)
 
     def cut_vocabulary(self, tokens: NDArray[np.int32]) -> None:
         """Train only the embedding rows of `tokens`, if the engine can."""
@@ -104,6 +98,16 @@ class Classifier(nn.Module):
             self.adapters.tuner.merge_and_unload()
             self.adapters = None
         return self.whole.state_dict()
+
+
+def load_trainable(folder: Path, config: RunConfig, *, outputs: int, head_seed: int) -> Classifier:
+    """Load the encoder in `folder` as `load_classifier` does, ready for the training that a configuration describes."""
+    known = {name: getattr(config.trainer, name) for name in ("engine", "dropout", "head_dropout")}
+    known |= {"head": config.head, "peft": config.peft if config.peft.method != "none" else None}
+    model = load_classifier(folder, outputs=outputs, head_seed=head_seed, **known)
+    if config.freeze != "none":
+        freeze(model.whole, config.freeze)
+    return model
 
 
 def load_classifier(
@@ -183,40 +187,39 @@ def load_saved_classifier(folder: Path, *, outputs: int, engine: str = "auto") -
     return Classifier(whole, engine=engine)
 
 
-def check_max_length(folder: Path, max_length: int, *, prefix: int | None = None) -> None:
-    """Refuse, by a UsageError, rows longer than the encoder's positions, of which a prefix takes the first."""
-    positions = max_positions(read_model_config(folder))
-    if (longest := positions - (prefix or 0)) < 1:
-        raise UsageError(f"peft.tokens={prefix}: must be below {positions}, the positions of this encoder")
-    if max_length > longest:
-        words = f"{longest} tokens" + (f" beside the {prefix} of peft.tokens" if prefix else "")
-        raise UsageError(f"trainer.max_length={max_length}: this encoder has positions for at most {words}")
+def load_texts(folder: Path, config: RunConfig) -> TextEncoder:
+    """Load the tokenizer of a run.
 
-
-def check_padding(folder: Path, texts: TextEncoder) -> None:
-    """Warn of a tokenizer whose padding token is not the model's, as published models have it, which harms none.
-
-    An InputError if it gives the model's padding id to a token that rows can hold, which then has no position.
+    A UsageError for rows longer than the encoder's positions, of which a prefix takes the first. A tokenizer whose
+    padding token is not the model's is warned of, as published models have it, which harms none; an InputError if it
+    gives the model's padding id to a token that rows can hold, which then has no position.
     """
-    config = read_model_config(folder)
-    ours, its = config.pad_token_id, texts.padding_id
-    if ours is None or its is None or ours == its:
-        return
-    words = f"encoder folder {folder}: pad_token_id is {ours} in its config.json, but its tokenizer pads with {its}"
-    if first_position(config) and (token := texts.token_of(ours)) and not _NEVER_IN_ROWS.fullmatch(token):
-        raise InputError(f"{words}, and {ours} is {quote(token)}; take config.json and tokenizer from one model")
-    _warn_once("%s; are both of one model?", words)
+    model, prefix, asked = read_model_config(folder), config.peft.tokens or 0, config.trainer.max_length
+    positions = max_positions(model)
+    if positions <= prefix:
+        raise UsageError(f"peft.tokens={prefix}: must be below {positions}, the positions of this encoder")
+    if asked > positions - prefix:
+        words = f"{positions - prefix} tokens" + (f" beside the {prefix} of peft.tokens" if prefix else "")
+        raise UsageError(f"trainer.max_length={asked}: this encoder has positions for at most {words}")
+    texts = TextEncoder(folder, max_length=asked)
+    ours, its = model.pad_token_id, texts.padding_id
+    if ours is not None and its is not None and ours != its:
+        words = f"encoder folder {folder}: pad_token_id is {ours} in its config.json, but its tokenizer pads with {its}"
+        if first_position(model) and (token := texts.token_of(ours)) and not _NEVER_IN_ROWS.fullmatch(token):
+            raise InputError(f"{words}, and {ours} is {quote(token)}; take config.json and tokenizer from one model")
+        _warn_once("%s; are both of one model?", words)
+    return texts
 
 
 def check_tokens(model: Classifier, encoded: Encoded) -> None:
     """Refuse, by an InputError, token ids, token types and positions that the model has no embedding for."""
-    config, types = model.config, int(getattr(model.config, "type_vocab_size", 0) or 0)
-    highest = {"token id": (int(encoded.tokens.max()), int(config.vocab_size))}
-    first = first_position(config)
-    highest["position"] = (first + int(encoded.lengths().max()) - 1, first + max_positions(config))
-    if types > 1:  # a model with fewer is not told the types
-        highest["token type"] = (int(encoded.types.max()), types)
-    for what, (found, rows) in highest.items():
+    config, first = model.config, first_position(model.config)
+    types = int(getattr(config, "type_vocab_size", 0) or 0)
+    for what, found, rows in (
+        ("token id", int(encoded.tokens.max()), config.vocab_size),
+        ("position", first + int(encoded.lengths().max()) - 1, first + max_positions(config)),
+        ("token type", int(encoded.types.max()) if types > 1 else -1, types),  # a model with fewer is not told them
+    ):
         if found >= rows:
             raise InputError(f"the encoder's tokenizer gives {what} {found}, but its embedding table has {rows} rows")
 
@@ -247,22 +250,17 @@ def save_classifier(model: Classifier, folder: Path, *, pretrained: Path, labels
             whole.save_pretrained(folder)
     except SafetensorError as error:  # what it raises for a full disk
         raise OSError(errno.EIO, str(error)) from error
-    _save_tokenizer(pretrained, folder)
-
-
-def _save_tokenizer(source: Path, folder: Path) -> None:
-    """Copy the files of a tokenizer, so that earlier versions of transformers load them too; or write it as it was
-    loaded, if the files alone would give other tokens, or need packages that a tokenizer.json does not."""
-    for path in tokenizer_files(source):
+    for path in tokenizer_files(pretrained):  # so that earlier versions of transformers load them too
         shutil.copyfile(path, folder / path.name)
-    loaded = load_tokenizer(source)
+    loaded = load_tokenizer(pretrained)
     wanted = loaded.backend_tokenizer.to_str()
-    if (folder / "tokenizer.json").is_file() and load_tokenizer(folder).backend_tokenizer.to_str() == wanted:
-        return
-    loaded.init_kwargs.pop("fast_tokenizer_files", None)  # names of files that are not written
-    loaded.save_pretrained(folder)
-    if load_tokenizer(folder).backend_tokenizer.to_str() != wanted:
-        raise InputError(f"{source}: its tokenizer would give other tokens once it is saved, so no model can be kept")
+    if not (folder / "tokenizer.json").is_file() or load_tokenizer(folder).backend_tokenizer.to_str() != wanted:
+        # The files alone would give other tokens, or need packages that a tokenizer.json does not.
+        loaded.init_kwargs.pop("fast_tokenizer_files", None)  # names of files that are not written
+        loaded.save_pretrained(folder)
+        if load_tokenizer(folder).backend_tokenizer.to_str() != wanted:
+            why = "its tokenizer would give other tokens once it is saved, so no model can be kept"
+            raise InputError(f"{pretrained}: {why}")
 
 
 def _build(
@@ -296,12 +294,11 @@ def _join(config: PretrainedConfig, folder: Path | None) -> PreTrainedModel:
         whole: PreTrainedModel = AutoModelForSequenceClassification.from_config(config)  # type: ignore[no-untyped-call]
     if transformer is None:
         return whole
-    new, prefix = ("pooler.",) if any("pooler" in name for name in missing) else (), f"{whole.base_model_prefix}."
-    if alone:
-        for name, module in whole.named_modules():
-            if (name and not f"{name}.".startswith(prefix)) or f"{name}.".startswith(f"{prefix}pooler."):
-                whole._init_weights(module)  # type: ignore[no-untyped-call]
-    known = {name: value for name, value in transformer.state_dict().items() if not (alone and name.startswith(new))}
+    for name, module in whole.named_modules() if alone else ():
+        if name and in_head(whole, f"{name}."):
+            whole._init_weights(module)  # type: ignore[no-untyped-call]
+    new = ("pooler.",) if alone and any("pooler" in name for name in missing) else ()
+    known = {name: value for name, value in transformer.state_dict().items() if not name.startswith(new)}
     lacking = whole.base_model.load_state_dict(known, strict=False, assign=True).missing_keys
     if needed := sorted(name for name in lacking if "pooler" not in name):
         raise ValueError(f"its weights lack {needed[0]}")

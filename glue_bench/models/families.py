@@ -61,19 +61,17 @@ FAMILIES = {
 
 def why_refused(config: PretrainedConfig) -> str:
     """Return why no classifier of one vector per row can be made from this family; empty if one can."""
-    kind = config.model_type
-    for key in ("is_decoder", "add_cross_attention"):
-        if getattr(config, key, False):
-            return f"{key}=true in its config.json; only bidirectional encoders can be fine-tuned"
-    if getattr(config, "is_encoder_decoder", False):
-        return f"{kind} is an encoder with a decoder, whose head looks for </s>; only encoders can be fine-tuned"
-    if kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
-        return f"{kind} is a causal model, with a head on the last token; only bidirectional encoders can be fine-tuned"
-    if not getattr(config, "vocab_size", None):
-        return f"{kind} has no vocabulary: no vocab_size in its config.json"
-    if kind == "fnet":
-        return f"{kind} has no attention mask, so a row's logits would change with the padding of its batch"
-    return ""
+    kind, only = config.model_type, "only bidirectional encoders can be fine-tuned"
+    causal = kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and kind not in MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    reasons = {
+        f"is_decoder=true in its config.json; {only}": getattr(config, "is_decoder", False),
+        f"add_cross_attention=true in its config.json; {only}": getattr(config, "add_cross_attention", False),
+        f"{kind} is an encoder with a decoder; {only}": getattr(config, "is_encoder_decoder", False),
+        f"{kind} is a causal model, with a head on the last token; {only}": causal,
+        f"{kind} has no vocabulary: no vocab_size in its config.json": not getattr(config, "vocab_size", None),
+        f"{kind} has no attention mask, so a row's logits would change with the padding of its batch": kind == "fnet",
+    }
+    return next((why for why, holds in reasons.items() if holds), "")
 
 
 def family_of(config: PretrainedConfig) -> Family:

@@ -13,15 +13,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from packaging.version import InvalidVersion, Version
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
-from transformers import CONFIG_MAPPING, AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
-from transformers import __version__ as transformers_version
+from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from glue_bench.data.encoding import Encoded
-from glue_bench.errors import InputError, close_match, list_names
+from glue_bench.errors import InputError, list_names
 from glue_bench.models.families import padding_id
 from glue_bench.models.packing import Layout, Packed, pack
 from glue_bench.models.placement import is_out_of_memory
@@ -33,28 +31,22 @@ _WEIGHT = re.compile(r"(weight\w*|bias|gamma|beta)$")  # other tensors are buffe
 _PLAIN = ("F16", "BF16", "F32", "F64")
 _LAYER = re.compile(r"\b(layers?|block|h)\.\d+\.")
 
-# Arguments of every from_pretrained call.
+# Arguments of every from_pretrained call, and of those for weights.
 SAFELY: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+_LOADING = {**SAFELY, "weights_only": True, "dtype": torch.float32}
+_LOADING |= {"output_loading_info": True, "ignore_mismatched_sizes": True}  # `_misfit` says what does not fit
 
 # What a config.json could otherwise choose: the code that computes attention or experts (from the hub, even) or joins
 # modules, the name of the weights' file, their type, the form of the output, and what is computed in parts or twice to
 # save memory. None: transformers' own choice.
 _PINNED: dict[str, Any] = {
-    "_attn_implementation": None,
-    "_experts_implementation": None,
-    "fusion_config": None,
-    "transformers_weights": None,
-    "output_attentions": False,
-    "output_hidden_states": False,
+    **dict.fromkeys(("_attn_implementation", "_experts_implementation", "fusion_config", "transformers_weights")),
+    **dict.fromkeys(("output_attentions", "output_hidden_states", "gradient_checkpointing"), False),
     "return_dict": True,
     "chunk_size_feed_forward": 0,
-    "gradient_checkpointing": False,
     "dtype": torch.float32,
 }
-_REFUSED = {  # keys of a config.json
-    "quantization_config": "only plain weights are loaded",
-    "per_layer_config": "only encoders whose layers are all alike are loaded",
-}
+_REFUSED = ("quantization_config", "per_layer_config")  # keys of a config.json
 # Sizes and shares that a config.json may name; no model with more can be fine-tuned.
 _LIMITS: tuple[tuple[str, float, float], ...] = (
     ("num_hidden_layers", 1, 1001),
@@ -78,7 +70,8 @@ class PaddedRows:
     def __init__(self, encoded: Encoded, *, config: PretrainedConfig, device: torch.device) -> None:
         """Hold a split; its batches go to the device."""
         self._encoded, self._device, self._pad_id = encoded, device, padding_id(config)
-        self._with_types = int(getattr(config, "type_vocab_size", 0)) > 1
+        types = int(getattr(config, "type_vocab_size", 0)) > 1
+        self._names = ("input_ids", "attention_mask", *(("token_type_ids",) if types else ()))
 
     def gather(self, rows: NDArray[np.int64], *, layout: Layout | None = None) -> PaddedBatch:
         """Return the batch of these rows, in this order, padded to the longest of them."""
@@ -98,8 +91,8 @@ class PaddedRows:
 
     def unpack(self, packed: Packed) -> PaddedBatch:
         """Return the batch that is in a buffer on the device."""
-        views, names = packed.views(), ("input_ids", "attention_mask", "token_type_ids")[: 3 if self._with_types else 2]
-        return {name: views[name].view(-1, packed.longest).long() for name in names}
+        views = packed.views()
+        return {name: views[name].view(-1, packed.longest).long() for name in self._names}
 
 
 def padded_logits(whole: PreTrainedModel, batch: PaddedBatch) -> Tensor:
@@ -131,13 +124,10 @@ def read_model_config(folder: Path) -> PretrainedConfig:
         why = reason_of(error)
         if "trust_remote_code" in str(error):
             why = "needs Python code of its own (auto_map), which is never run; only transformers' models are used"
-        elif unknown := re.search(r"model type `(.*?)` but Transformers does not recognize", str(error)):
-            why = f"transformers {transformers_version} knows no model_type {quote(unknown[1])}"
-            why += _from_later(content.get("transformers_version")) or close_match(unknown[1].lower(), CONFIG_MAPPING)
         raise InputError(f"encoder folder {folder}: {why}") from error
-    for name, why in _REFUSED.items():
-        if content.get(name) is not None:
-            raise InputError(f"encoder folder {folder}: {name} in its config.json; {why}")
+    if refused := [name for name in _REFUSED if content.get(name) is not None]:
+        why = "only plain weights of layers that are all alike are loaded"
+        raise InputError(f"encoder folder {folder}: {refused[0]} in its config.json; {why}")
     rates = [name for name, rate in config.to_dict().items() if "dropout" in name and type(rate) in (int, float)]
     padding = ("pad_token_id", 0, getattr(config, "vocab_size", None) or 10_000_001)  # a row of the embedding table
     for name, lowest, below in (*_LIMITS, padding, *((name, 0.0, 0.99999) for name in rates)):
@@ -150,15 +140,6 @@ def read_model_config(folder: Path) -> PretrainedConfig:
         if hasattr(config, name):
             setattr(config, name, wanted)
     return config
-
-
-def _from_later(saved_by: object) -> str:
-    """Say how to load what a later version of transformers has saved; empty if it was none."""
-    try:
-        later = Version(str(saved_by)) > Version(transformers_version)
-    except InvalidVersion:
-        return ""
-    return f"; the model was saved by version {quote(saved_by)}: pip install --upgrade transformers" if later else ""
 
 
 def _check_types(path: Path) -> None:
@@ -191,16 +172,8 @@ def load_transformer(
         for path in files[1:] or files:
             _check_types(path)
         with torch.random.fork_rng(devices=[]):
-            model, info = kind.from_pretrained(
-                folder,
-                config=config,
-                use_safetensors=[path.suffix for path in files] != [".bin"],
-                weights_only=True,
-                dtype=torch.float32,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,
-                **SAFELY,
-            )
+            plain = [path.suffix for path in files] != [".bin"]
+            model, info = kind.from_pretrained(folder, config=config, use_safetensors=plain, **_LOADING)
     except Exception as error:  # safetensors and transformers raise many kinds
         if is_out_of_memory(error):
             raise
@@ -212,19 +185,18 @@ def load_transformer(
 
 def _misfit(model: PreTrainedModel, info: Mapping[str, Any]) -> str:
     """Return why the weights that were loaded are not those of this model; empty if they are."""
-    missing, named = {*info["missing_keys"]}, dict(model.named_parameters())
-    if needed := sorted(key for key in missing if "pooler" not in key and "position_ids" not in key):
-        if missing.issuperset(named):
-            other = min(info["unexpected_keys"], default="nothing")
-            hint = "; save them without DataParallel's `module.`" if other.startswith("module.") else ""
-            kind = model.config.model_type
-            return f"none of its weights has a name of a {kind} model; the first is {quote(other)}{hint}"
-        more = f" and {len(needed) - 1} more" if len(needed) > 1 else ""
-        return f"its weights lack {needed[0]}{more}; take config.json and weights from one model"
-    for name, *shapes in sorted(info.get("mismatched_keys", ())):
-        sizes = " and ".join(str(tuple(shape)) for shape in shapes)
-        return f"{name} has other sizes in the weights than by config.json: {sizes}; take both files from one model"
-    if further := sorted(filter(_LAYER.search, info["unexpected_keys"])):
-        return f"its weights have layers that config.json lacks: {further[0]}; correct num_hidden_layers there"
+    missing, named, other = {*info["missing_keys"]}, dict(model.named_parameters()), sorted(info["unexpected_keys"])
+    needed = [name for name in missing if "pooler" not in name and "position_ids" not in name]
+    sized = [f"{name} {' and '.join(map(str, map(tuple, pair)))}" for name, *pair in info.get("mismatched_keys", ())]
+    further = [name for name in other if _LAYER.search(name)]
     broken = [name for name in named.keys() - missing if not named[name].isfinite().all()]
-    return f"{min(broken)} holds NaN or infinite weights; download it again" if broken else ""
+    instead = f", but have {quote(other[0])}" if other and missing.issuperset(named) else ""
+    for begin, names, end in (
+        ("its weights lack ", needed, f"{instead}; take config.json and weights from one model"),
+        ("other sizes in the weights than by config.json: ", sized, "; take both files from one model"),
+        ("its weights have layers that config.json lacks: ", further, "; correct num_hidden_layers there"),
+        ("NaN or infinite weights: ", broken, "; download it again"),
+    ):
+        if names:
+            return f"{begin}{list_names(sorted(names), 1)}{end}"
+    return ""

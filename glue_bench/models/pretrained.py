@@ -1,59 +1,44 @@
 """The files of a pretrained encoder: found in a folder, an installed package or on the hub. Knows no torch."""
 
 import contextlib
-import functools
 import hashlib
 import importlib.util
-import re
-from collections.abc import Collection
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import distributions
 from pathlib import Path
+from typing import Any
 
 from glue_bench.config.schema import EncoderConfig
-from glue_bench.data.hub import (
-    AbsentError,
-    ask_size,
-    cached_file,
-    commit_of,
-    fetch_file,
-    is_commit,
-    look_up,
-    offline_variable,
-)  # fmt: skip
+from glue_bench.data.hub import AbsentError, cached_file, commit_of, fetch_file, is_commit, look_up, offline_variable
 from glue_bench.errors import InputError, UsageError, list_names
 from glue_bench.files import file_sha256
 from glue_bench.reading import is_file_name, open_regular, read_json
 from glue_bench.text import first_line
 
 _OPTIONAL = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
-# If there is no tokenizer.json, transformers builds the tokenizer from these.
+_PAIR = ("vocab.json", "merges.txt")
+# If there is no tokenizer.json, transformers builds the tokenizer from these: the pair, or any other one.
 _VOCABULARIES = (
-    "vocab.json", "merges.txt", "vocab.txt", "spiece.model", "sentencepiece.bpe.model", "spm.model", "tokenizer.model",
-    "bpe.codes",
+    *_PAIR, "vocab.txt", "spiece.model", "sentencepiece.bpe.model", "spm.model", "tokenizer.model", "bpe.codes",
 )  # fmt: skip
+_RARE_VOCABULARIES = ("sentencepiece.model", "spm_char.model", "tekken.json", "tiktoken.model", "prophetnet.tokenizer")
 # What else some tokenizer of transformers reads then. With a tokenizer.json none of these changes a token.
 _RARE = (
-    "sentencepiece.model", "spm_char.model", "tekken.json", "tiktoken.model", "prophetnet.tokenizer", "source.spm",
-    "target.spm", "dict.txt", "entity_vocab.json", "emoji.json", "normalizer.json", "byte_maps.json",
-    "target_vocab.json", "vocab-src.json", "vocab-tgt.json", "word_shape.json", "word_pronunciation.json",
+    *_RARE_VOCABULARIES, "source.spm", "target.spm", "dict.txt", "entity_vocab.json", "emoji.json", "normalizer.json",
+    "byte_maps.json", "target_vocab.json", "vocab-src.json", "vocab-tgt.json", "word_shape.json",
+    "word_pronunciation.json",
 )  # fmt: skip
-_NOT_ALONE = ("vocab.json", "merges.txt", *_RARE[5:])  # no tokenizer without others
-_TOKENIZERS = ("tokenizer.json", *_VOCABULARIES, *_RARE[:5])  # any one of them makes a tokenizer
-_CONFIG = "tokenizer_config.json"
-_IN_PLACE = {  # what some have in place of config.json or model.safetensors
-    "adapter_config.json": "an adapter such as LoRA without its model; save what peft's merge_and_unload returns",
-    **dict.fromkeys(
-        ("pytorch_model.bin", "pytorch_model.bin.index.json"),
-        "only safetensors weights are loaded; load and save it with transformers' save_pretrained; or, for a "
-        "pytorch_model.bin, encoder.allow_bin=true",
-    ),
-}
-_UNFINISHED = (".incomplete", ".part", ".crdownload", ".download", ".aria2")  # as downloaders name such files
-_PART = re.compile(r"-\d+-of-\d+\.safetensors$")
-_WEIGHTS, _INDEX, _PICKLED = "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"
-_PATIENCE = 10.0  # seconds for the hub to say whether it has one of them
+_TOKENIZERS = ("tokenizer.json", *_VOCABULARIES, *_RARE_VOCABULARIES)
 TOKENIZER_FILES = (*_OPTIONAL, *_VOCABULARIES, *_RARE)
+_CONFIG = "tokenizer_config.json"
+_WEIGHTS, _INDEX, _PICKLED = "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"
+_LOADED = (
+    "only safetensors weights are loaded, as transformers' save_pretrained writes them: whole, in this folder itself, "
+    f"and with {_INDEX} if in parts; or a {_PICKLED}, with encoder.allow_bin=true; an adapter such as LoRA only once "
+    "peft's merge_and_unload has merged it into its model"
+)
+_NEAR = ("adapter_config.json", "*.safetensors*", "*model*.bin*", ".cache/huggingface/download/*.incomplete")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,9 +83,13 @@ def resolve_pretrained(encoder: EncoderConfig) -> Pretrained:
     """
     revision = None
     if encoder.hub_id is not None:
-        config = _fetch(encoder.hub_id, "config.json", revision=encoder.revision or "main")
+        place = _place(encoder.hub_id, encoder.revision or "main")
+        config = _fetch(["config.json"], place)
         folder, revision = config.parent, commit_of(config, "config.json")
-        _fetch_weights(encoder, revision)
+        place = _place(encoder.hub_id, revision)
+        weights_file = _fetch(_forms(allow_bin=encoder.allow_bin), place)
+        for name in _parts(weights_file) if weights_file.name == _INDEX else ():
+            _fetch([name], place)
         fetch_tokenizer(encoder.hub_id, revision)
     else:
         folder = _package_folder(encoder.package) if encoder.package else Path(encoder.path or "")
@@ -109,20 +98,21 @@ def resolve_pretrained(encoder: EncoderConfig) -> Pretrained:
     weights = weight_files(folder, allow_bin=encoder.allow_bin)
     for name, there in {"config.json": (folder / "config.json").is_file(), _WEIGHTS: bool(weights)}.items():
         if not there:
-            near = ("*", f"*/{name}", f"snapshots/*/{name}", ".cache/huggingface/download/*")
-            nearby = sorted({path.relative_to(folder).as_posix() for each in near for path in folder.glob(each)})
-            raise InputError(f"encoder folder {folder}: no {name} ({_why_missing(name, nearby)})")
+            places = (*_NEAR, f"*/{name}", f"snapshots/*/{name}")  # unfinished ones, parts, other kinds, other folders
+            near = sorted({path.relative_to(folder).as_posix() for each in places for path in folder.glob(each)})
+            found = f"found: {list_names(near)}; " if near else ""
+            raise InputError(f"encoder folder {folder}: no {name} ({found}{_LOADED})")
     check_no_adapter(folder)
-    for path in (folder / "config.json", *weights, *tokenizer_files(folder)):
+    tokenizer = tokenizer_files(folder)
+    for path in (folder / "config.json", *weights, *tokenizer):
         try:
             open_regular(path).close()
         except OSError as error:
             raise InputError(f"encoder folder {folder}: {path.name} cannot be read: {error.strerror}") from error
     if not has_tokenizer(folder):
-        found = " and ".join(path.name for path in tokenizer_files(folder) if path.name in _NOT_ALONE)
-        alone = f" but {found}, which is not enough" if found else ", nor a vocabulary file"
-        raise InputError(f"encoder folder {folder}: no tokenizer.json{alone}")
-    first = next(path.name for path in tokenizer_files(folder) if path.name in _TOKENIZERS)
+        why = "no tokenizer.json, nor a vocabulary file (vocab.json needs merges.txt)"
+        raise InputError(f"encoder folder {folder}: {why}")
+    first = next(path.name for path in tokenizer if path.name in _TOKENIZERS)
     needed = ["tiktoken"] if first == "tiktoken.model" else ["sentencepiece", "protobuf"] if ".model" in first else []
     if lacking := [package for package in needed if not any(distributions(name=package))]:
         install = f"pip install {' '.join(lacking)}"
@@ -176,51 +166,21 @@ def _parts(index: Path) -> list[str]:
     return names
 
 
-def _fetch_weights(encoder: EncoderConfig, revision: str) -> None:
-    """Download the weights, in the first form that the cache or the hub has."""
-    hub_id, forms = str(encoder.hub_id), _forms(allow_bin=encoder.allow_bin)
-    fetch = functools.partial(fetch_file, hub_id, revision=revision, repo_type="model")
-    cached = (name for name in forms if cached_file(hub_id, name, revision=revision, repo_type="model"))
-    try:
-        path = fetch(next(cached, _WEIGHTS))
-    except AbsentError:
-        others = (fetch(name, optional=True) for name in forms[1:])
-        path = next(filter(None, others), None) or _fetch(hub_id, _WEIGHTS, revision=revision)  # which says why not
-    for name in _parts(path) if path and path.name == _INDEX else ():
-        _fetch(hub_id, name, revision=revision)
+def _place(hub_id: str, revision: str) -> dict[str, Any]:
+    """Return where a file is, as the functions of `data.hub` take it."""
+    return {"repo_id": hub_id, "revision": revision, "repo_type": "model"}
 
 
-def _fetch(hub_id: str, name: str, *, revision: str) -> Path:
-    """Download a file that every encoder has."""
-    try:
-        found = fetch_file(hub_id, name, revision=revision, repo_type="model")
-    except AbsentError as error:
-        there = set[str]()
-        for other in _IN_PLACE:
-            with contextlib.suppress(InputError):
-                ask_size(hub_id, other, revision=revision, repo_type="model", timeout=_PATIENCE)
-                there.add(other)
-        raise InputError(f"{error} ({_why_missing(name, there)})") from error
-    assert found is not None  # noqa: S101 - only optional files can be None
-    return found
-
-
-def _why_missing(name: str, there: Collection[str]) -> str:
-    """Explain why a file is missing, by the paths in its folder of those that are there."""
-    unfinished = [path for path in there if path.endswith(_UNFINISHED)]
-    below = [path.removesuffix(f"/{name}") for path in there if path.endswith(f"/{name}")]
-    weights = [path for path in there if path.endswith(".safetensors") and "/" not in path and name == _WEIGHTS]
-    if unfinished:
-        return f"{unfinished[0]} is an unfinished download; download it again"
-    if reasons := [reason for other, reason in _IN_PLACE.items() if other in there]:
-        return reasons[0]
-    if below:
-        return f"it is in {list_names(below)}; make that the encoder's folder"
-    if weights and _PART.search(weights[0]):
-        return f"the part {weights[0]} is there without {_INDEX}, which names them all; download that too"
-    if weights:
-        return f"{weights[0]} is not read; if it holds the weights, rename it"
-    return "only a model that transformers' save_pretrained wrote to safetensors is loaded"
+def _fetch(names: Sequence[str], place: Mapping[str, Any]) -> Path:
+    """Download the first of these files that the cache or the hub has."""
+    problems = list[AbsentError]()
+    for name in sorted(names, key=lambda name: cached_file(filename=name, **place) is None):
+        try:
+            if found := fetch_file(filename=name, **place):
+                return found
+        except AbsentError as error:
+            problems.append(error)
+    raise InputError(f"{problems[0]} ({_LOADED})") from problems[0]
 
 
 def find_not_cached(encoder: EncoderConfig) -> tuple[list[tuple[str, ...]], list[str], list[str]]:
@@ -229,14 +189,13 @@ def find_not_cached(encoder: EncoderConfig) -> tuple[list[tuple[str, ...]], list
     Returns groups of files of which one is needed, in the order in which they are tried; optional files of which the
     cache does not know whether they exist; and those of them without which it refuses to do when it must not ask.
     """
-    place = {"revision": encoder.revision or "main", "repo_type": "model"}
-    hub_id, forms = encoder.hub_id or "", _forms(allow_bin=encoder.allow_bin)
-    if config := cached_file(hub_id, "config.json", **place):
+    place = _place(encoder.hub_id or "", encoder.revision or "main")
+    if config := cached_file(filename="config.json", **place):
         place["revision"] = commit_of(config, "config.json")
-    groups = ("config.json",), forms, _TOKENIZERS
-    missing = [group for group in groups if not any(cached_file(hub_id, name, **place) for name in group)]
-    optional = [name for name in _OPTIONAL if look_up(hub_id, name, **place) is None]
-    return missing, optional, _unsure(hub_id, place["revision"])
+    groups = ("config.json",), _forms(allow_bin=encoder.allow_bin), _TOKENIZERS
+    missing = [group for group in groups if not any(cached_file(filename=name, **place) for name in group)]
+    optional = [name for name in _OPTIONAL if look_up(filename=name, **place) is None]
+    return missing, optional, [] if _tokens_are_cached(place) else optional
 
 
 def fetch_tokenizer(hub_id: str, commit: str) -> None:
@@ -244,30 +203,24 @@ def fetch_tokenizer(hub_id: str, commit: str) -> None:
 
     An InputError if the hub cannot be reached, or must not be asked for one that may change the tokens.
     """
-    place, unsure = {"revision": commit, "repo_type": "model"}, _unsure(hub_id, commit)
-
-    def fetch(name: str) -> Path | None:
+    place = _place(hub_id, commit)
+    needed, found = () if _tokens_are_cached(place) else _OPTIONAL, dict[str, Path | None]()
+    for name in (*_OPTIONAL, *_VOCABULARIES, *_RARE):
         # Other clients look only for what their tokenizer reads: without a request, the rest is left alone.
-        alone = offline_variable() and name not in unsure and look_up(hub_id, name, **place) is None
-        return None if alone else fetch_file(hub_id, name, optional=True, **place)
-
-    found = {name: fetch(name) for name in _OPTIONAL}
-    for name in () if found["tokenizer.json"] else (*_VOCABULARIES, *_RARE):
-        fetch(name)
-    for name in _versions(config.parent) if (config := found[_CONFIG]) else ():
-        fetch_file(hub_id, name, optional=True, **place)
+        alone = offline_variable() and name not in needed and look_up(filename=name, **place) is None
+        if not alone and (name in _OPTIONAL or not found.get("tokenizer.json")):
+            found[name] = fetch_file(filename=name, optional=True, **place)
+    for name in _versions(config.parent) if (config := found.get(_CONFIG)) else ():
+        fetch_file(filename=name, optional=True, **place)
 
 
-def _unsure(hub_id: str, commit: str) -> list[str]:
-    """Return the files that change the tokens, of which the cache does not know whether they exist.
+def _tokens_are_cached(place: Mapping[str, str]) -> bool:
+    """Return whether no file that the cache does not know can change the tokens.
 
     tokenizer_config.json overrides tokenizer.json. With both here no other is asked for: caches of older clients
     do not know of them, and what save_pretrained writes into them only repeats these two.
     """
-    place = {"revision": commit, "repo_type": "model"}
-    if all(cached_file(hub_id, name, **place) for name in ("tokenizer.json", _CONFIG)):
-        return []
-    return [name for name in _OPTIONAL if look_up(hub_id, name, **place) is None]
+    return all(cached_file(filename=name, **place) for name in ("tokenizer.json", _CONFIG))
 
 
 def tokenizer_files(folder: Path) -> list[Path]:
@@ -288,7 +241,7 @@ def tokenizer_files(folder: Path) -> list[Path]:
 def has_tokenizer(folder: Path) -> bool:
     """Return whether a folder has the files of a tokenizer."""
     names = {path.name for path in tokenizer_files(folder)}
-    return any(name in names for name in _TOKENIZERS if name not in _NOT_ALONE) or names.issuperset(_NOT_ALONE[:2])
+    return not names.isdisjoint({*_TOKENIZERS} - {*_PAIR}) or names.issuperset(_PAIR)
 
 
 def _versions(folder: Path) -> list[str]:

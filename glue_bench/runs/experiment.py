@@ -17,16 +17,15 @@ from numpy.typing import NDArray
 
 from glue_bench.config.schema import RunConfig
 from glue_bench.config.task import headline
-from glue_bench.data.encoding import Encoded, TextEncoder
+from glue_bench.data.encoding import Encoded
 from glue_bench.data.rows import TaskData, load_task_data
 from glue_bench.data.sources import resolve_source
 from glue_bench.errors import DiskError, InputError, UsageError
 from glue_bench.files import cache_folder, file_sha256, replace_folder_atomically
-from glue_bench.models.classifier import Classifier, check_max_length, check_padding, check_tokens, save_classifier
-from glue_bench.models.peft import ADAPTER_FILES
+from glue_bench.models.classifier import Classifier, check_tokens, load_texts, load_trainable, save_classifier
 from glue_bench.models.placement import Placement, choose_placement, keep_freed_memory
 from glue_bench.models.pretrained import TOKENIZER_FILES, Pretrained, encoder_identity, resolve_pretrained
-from glue_bench.models.trainable import load_trainable, trained
+from glue_bench.models.trainable import ADAPTER_FILES, trained
 from glue_bench.runs.division import Division, Rows, divide_rows
 from glue_bench.runs.finished import FinishedRun, check_weights
 from glue_bench.runs.identity import RunRequest
@@ -42,14 +41,6 @@ from glue_bench.training.stopping import SIGNALS
 from glue_bench.training.trainer import FitResult, fit, predict
 
 logger = logging.getLogger(__name__)
-
-
-def load_texts(folder: Path, config: RunConfig) -> TextEncoder:
-    """Load the tokenizer of a run; errors as in `check_max_length`, `TextEncoder` and `check_padding`."""
-    check_max_length(folder, config.trainer.max_length, prefix=config.peft.tokens)
-    texts = TextEncoder(folder, max_length=config.trainer.max_length)
-    check_padding(folder, texts)
-    return texts
 
 
 @dataclass(slots=True)

@@ -38,6 +38,10 @@ class Snapshot:
     tensors: Mapping[str, Tensor]
     metadata: Mapping[str, Any]  # everything that is not a tensor, as JSON
 
+    def part(self, prefix: str) -> dict[str, Tensor]:
+        """Return the tensors whose names begin so, under the rest of their names."""
+        return {name[len(prefix) :]: value for name, value in self.tensors.items() if name.startswith(prefix)}
+
 
 class SnapshotStore:
     """The snapshots of one run: `step-0000000120/` and so on."""
@@ -67,7 +71,14 @@ class SnapshotStore:
             manifest = {"format": FORMAT, "belongs_to": self._belongs_to, "sha256": hashes}
             (target / _MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
             self._check_owner()  # writing may take a while
-        self._tidy(name)
+        every, unfinished = self._every(), self._folder.glob(".step-*")
+        older = [folder for folder in every if folder.name < name]
+        stale = {*every} - {self._folder / name, *older[:1]}
+        for part in unfinished:
+            with contextlib.suppress(OSError):
+                stale |= {part} if time.time() - part.stat().st_mtime > _ABANDONED else set()
+        for folder in stale:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def newest(self, *, check: Callable[[Snapshot], None] = lambda _: None) -> Snapshot | None:
         """Return the newest snapshot that is usable, and for which `check` raises no error.
@@ -81,17 +92,6 @@ class SnapshotStore:
             except Exception as error:  # damage takes many forms
                 logger.warning("snapshot %s is not used: %s", folder, first_line(error))
         return None
-
-    def _tidy(self, newest: str) -> None:
-        every = self._every()
-        stale = [folder for folder in every if folder.name > newest]
-        stale += [folder for folder in every if folder.name < newest][1:]
-        for part in self._folder.glob(".step-*"):
-            with contextlib.suppress(OSError):
-                if time.time() - part.stat().st_mtime > _ABANDONED:
-                    stale.append(part)
-        for folder in stale:
-            shutil.rmtree(folder, ignore_errors=True)
 
     def _every(self) -> list[Path]:
         """Return the snapshots, newest first; whatever else lies there is not ours."""
@@ -126,42 +126,41 @@ def products_of_newest(folder: Path) -> str:
 
 def _with_names_of_today(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Rename the tensors of version 1, whose classifiers of BERT's and RoBERTa's families had an encoder and a head."""
-    base = "bert" if "model.head.pooler.weight" in tensors else "roberta"
     renamed = {
-        "encoder.transformer": f"whole.{base}",
+        "encoder.transformer": "whole.bert" if "model.head.pooler.weight" in tensors else "whole.roberta",
         "head.pooler": "whole.bert.pooler.dense",
         "head.classifier": "whole.classifier",
         "head": "whole.classifier",
     }
-    if not any(name.startswith("model.encoder.transformer.") for name in tensors):
-        return tensors
-    before = re.compile(rf"(?<=\.)({'|'.join(map(re.escape, renamed))})(?=\.)")
-    return {before.sub(lambda found: renamed[found[0]], name, count=1): value for name, value in tensors.items()}
+    # Today's names go on with `whole.` there.
+    before = re.compile(rf"^((?:model|selected|optimizer\.\w+)\.)({'|'.join(map(re.escape, renamed))})(?=\.)")
+    return {before.sub(lambda old: old[1] + renamed[old[2]], name): value for name, value in tensors.items()}
 
 
-def check_tensors(snapshot: Snapshot, begun: Mapping[str, Tensor]) -> None:
+def check_tensors(snapshot: Snapshot, begun: Mapping[str, Tensor], *, selected: bool) -> None:
     """Refuse, by a ValueError, tensors that no training comes to which began with those of `begun`.
 
-    A weight has a state of the optimizer from its first gradient on: one that has none is as it was.
+    A weight has a state of the optimizer from its first gradient on: one that has none is as it was. `selected`:
+    whether there must be a second copy of every weight, that of the best epoch.
     """
-    found, step = snapshot.tensors, snapshot.step
-    weights = {name.removeprefix("model."): value for name, value in begun.items() if name.startswith("model.")}
-    known = {f"{kind}.{name}": value for kind in ("selected", *_MOMENTS) for name, value in weights.items()} | {**begun}
-    counts, chosen = ({f"{kind}.{name}" for name in weights} for kind in (_COUNT, "selected"))
-    missing = {*begun} - {*found}
-    missing |= chosen - {*found} if chosen & {*found} else set()
-    for name, value in weights.items():
-        state = {f"{kind}.{name}" for kind in (_COUNT, *_MOMENTS)}
-        if state & {*found} or (step and name not in missing and not value.cpu().equal(found[f"model.{name}"])):
-            missing |= state - {*found}
-    if missing:
+    found, needed, like = snapshot.tensors, {*begun}, {**begun}
+    for name, value in begun.items():
+        if not name.startswith("model."):
+            continue
+        kept, after = name.replace("model", "selected", 1), found.get(name)
+        state = [name.replace("model", kind, 1) for kind in (_COUNT, *_MOMENTS)]
+        like |= dict.fromkeys([*state, *([kept] if selected else [])], value)
+        if not found.keys().isdisjoint(state) or (after is not None and not value.cpu().equal(after)):
+            needed |= {*state}
+        needed |= {kept} if selected else set()
+    if missing := needed - found.keys():
         raise ValueError(f"its tensor {min(missing)} is missing")
     for name, value in found.items():
-        like, lowest = known.get(name), 0.0 if name.startswith(_MOMENTS[1]) else -math.inf
-        if name in counts:
-            fits = value.numel() == 1 and float(value).is_integer() and 1 <= float(value) <= step
+        if name.startswith(_COUNT):
+            fits = value.numel() == 1 and float(value) in range(1, snapshot.step + 1)
         else:
-            fits = like is not None and (value.shape, value.dtype) == (like.shape, like.dtype)
+            lowest, same = 0.0 if name.startswith(_MOMENTS[1]) else -math.inf, like.get(name)
+            fits = same is not None and (value.shape, value.dtype) == (same.shape, same.dtype)
             fits = fits and bool((value.isfinite() & (value >= lowest)).all())
-        if not fits:
+        if not fits or name not in like:
             raise ValueError(f"its tensor {name} is none that this training can have come to")

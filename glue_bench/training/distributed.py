@@ -146,7 +146,8 @@ class Processes:
         most = torch.tensor(numbers)
         with _lost_if_it_fails() as distributed:
             distributed.all_reduce(most, op=distributed.ReduceOp.MAX)
-        return [int(number) for number in most]
+        found: list[int] = most.tolist()
+        return found
 
     def add_up(self, tensor: "Tensor") -> None:
         """Replace a tensor by its sum over all processes, the same bits in each; does not wait for a GPU."""
@@ -185,10 +186,8 @@ class SharedGradients:
     """The gradients of a model, summed over all processes in one message per update."""
 
     def __init__(self, parameters: "Iterable[Tensor]", processes: Processes) -> None:
-        """Allocate nothing before the first sum, which finds out which parameters have a gradient."""
-        self._parameters, self._processes = list(parameters), processes
-        self._shared: list[tuple[Tensor, Tensor]] | None = None  # parameters, and where in the bucket their gradient is
-        self._bucket: Any = None  # (all shared elements + 1,)
+        """Leave it to the first sum to find out which parameters have a gradient."""
+        self._parameters, self._processes, self._agreed = list(parameters), processes, False
 
     def sum_with(self, loss: "Tensor") -> "Tensor":
         """Replace every gradient by its sum, and return the sum of `loss`, a scalar on the gradients' device.
@@ -197,19 +196,17 @@ class SharedGradients:
         """
         import torch
 
-        if self._shared is None:
-            have = self._processes.largest(*(int(parameter.grad is not None) for parameter in self._parameters))
-            shared = [parameter for parameter, some in zip(self._parameters, have, strict=True) if some]
-            sizes = [parameter.numel() for parameter in shared]
-            self._bucket = torch.empty(sum(sizes) + 1, device=loss.device)
-            pieces = self._bucket[:-1].split(sizes)
-            self._shared = [(each, piece.view_as(each)) for each, piece in zip(shared, pieces, strict=True)]
-        held = [torch.zeros_like(each) if each.grad is None else each.grad for each, _ in self._shared]
-        torch.cat([each.flatten() for each in [*held, loss.detach()]], out=self._bucket)
-        self._processes.add_up(self._bucket)
-        for parameter, piece in self._shared:
-            parameter.grad = piece  # the bucket's own memory, until the next sum
-        return self._bucket[-1].clone()  # type: ignore[no-any-return]
+        if not self._agreed:
+            have = self._processes.largest(*(int(each.grad is not None) for each in self._parameters))
+            self._parameters = [each for each, some in zip(self._parameters, have, strict=True) if some]
+            self._agreed = True
+        held = [torch.zeros_like(each) if each.grad is None else each.grad for each in self._parameters]
+        bucket = torch.cat([each.flatten() for each in [*held, loss.detach()]])
+        self._processes.add_up(bucket)
+        pieces = torch.split(bucket, [each.numel() for each in [*held, loss]])
+        for parameter, piece in zip(self._parameters, pieces, strict=False):
+            parameter.grad = piece.view_as(parameter)
+        return bucket[-1]
 
 
 @contextlib.contextmanager

@@ -1,8 +1,12 @@
-"""What is minimised, and by what: the loss of a batch, and torch's AdamW, whose methods ours has in `triton_adamw`."""
+"""What is minimised, and by what: the loss of a batch, and AdamW, by our own kernels on a GPU, or by torch's.
 
+The methods of `TorchAdamW` are also those of our `triton_adamw.FlatAdamW`.
+"""
+
+import importlib.util
 from collections import defaultdict
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -11,9 +15,18 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from glue_bench.config.schema import TrainerConfig
-from glue_bench.models.classifier import Classifier
+from glue_bench.models.classifier import Classifier, Rows
+from glue_bench.models.families import family_of
+from glue_bench.models.heads import HEAD_KEY
+from glue_bench.models.placement import Placement
 from glue_bench.models.trainable import rate_shares, trained
+from glue_bench.text import first_line
+from glue_bench.training.distributed import Processes
 
+if TYPE_CHECKING:
+    from glue_bench.models.triton_adamw import FlatAdamW
+
+Labels = NDArray[np.int64] | NDArray[np.float64]  # class codes or scores
 IGNORED = -100  # in place of a class code
 _CLIP_EPSILON = 1e-6  # as in torch's clip_grads_with_norm_
 _STATE = ("step", "exp_avg", "exp_avg_sq")
@@ -22,14 +35,7 @@ _STATE = ("step", "exp_avg", "exp_avg_sq")
 class Loss:
     """Cross-entropy for class codes, squared error for scores; divided by `weight` it is torch's mean of the batch."""
 
-    def __init__(
-        self,
-        labels: NDArray[np.int64] | NDArray[np.float64],
-        *,
-        outputs: int,
-        settings: TrainerConfig,
-        device: torch.device,
-    ) -> None:
+    def __init__(self, labels: Labels, *, outputs: int, settings: TrainerConfig, device: torch.device) -> None:
         """Weigh the classes as the settings say, by (n,) class codes or scores of all training rows."""
         self._smoothing, weights = settings.label_smoothing, settings.class_weights
         if weights == "balanced":  # n / (classes * rows of the class), as in scikit-learn
@@ -38,7 +44,7 @@ class Loss:
         self.weights = None if weights is None else np.array(weights, np.float32)
         self._on_device = None if weights is None else torch.from_numpy(self.weights).to(device)
 
-    def weight(self, labels: NDArray[np.int64] | NDArray[np.float64]) -> float:
+    def weight(self, labels: Labels) -> float:
         """Return what the sum over rows with these labels is divided by: their number, or their classes' weights."""
         return len(labels) if self.weights is None else float(self.weights[labels].sum())
 
@@ -46,14 +52,8 @@ class Loss:
         """Return the summed loss of (B, outputs) logits and (B,) labels, without absent rows: their gradient is 0."""
         if targets.is_floating_point():
             return functional.mse_loss(logits.squeeze(-1) * present, targets * present, reduction="sum")
-        return functional.cross_entropy(
-            logits,
-            targets.long(),
-            weight=self._on_device,
-            reduction="sum",
-            ignore_index=IGNORED,
-            label_smoothing=self._smoothing,
-        )
+        how: dict[str, Any] = {"weight": self._on_device, "label_smoothing": self._smoothing, "ignore_index": IGNORED}
+        return functional.cross_entropy(logits, targets.long(), reduction="sum", **how)
 
 
 class TorchAdamW:
@@ -65,24 +65,20 @@ class TorchAdamW:
     def __init__(self, model: Classifier, settings: TrainerConfig) -> None:
         """Optimise the parameters of a model on its device; a UsageError if there is no `layer_decay` for it."""
         self._trained = trained(model)
-        self._parameters, self._limit = list(self._trained.values()), settings.clip_norm
-        shares, alike = rate_shares(model, settings.layer_decay), defaultdict[tuple[bool, float], list[Tensor]](list)
+        self._parameters, self._limit = list[Tensor](self._trained.values()), settings.clip_norm
+        shares = rate_shares(model.whole, settings.layer_decay)
+        alike = defaultdict[tuple[float, float], list[Tensor]](list)
         for name, parameter in self._trained.items():
             matrix = parameter.ndim > 1 and ".ia3_l." not in name  # those of IA3 are vectors, of two dimensions
-            alike[settings.decay_biases or matrix, shares[name]].append(parameter)
-        self._shares = [share for _, share in alike]  # of the learning rate
-        decays = [settings.weight_decay if decaying else 0.0 for decaying, _ in alike]
-        groups = [{"params": each, "weight_decay": decay} for each, decay in zip(alike.values(), decays, strict=True)]
+            decay = settings.weight_decay if settings.decay_biases or matrix else 0.0
+            alike[decay, shares.get(name.removeprefix("whole."), 1.0)].append(parameter)
+        # torch leaves alone what it does not know: a group's share of the learning rate
+        groups = [{"params": each, "weight_decay": key[0], "share": key[1]} for key, each in alike.items()]
         kinds = {parameter.device.type for parameter in self._parameters}
         self._fused, self._on_gpu = kinds <= {"cpu", "cuda"}, kinds == {"cuda"}
-        self.torch = torch.optim.AdamW(
-            groups,
-            lr=settings.learning_rate,
-            betas=(settings.betas[0], settings.betas[1]),
-            eps=settings.epsilon,
-            fused=self._fused,
-            capturable=self._on_gpu,
-        )
+        beta1, beta2 = settings.betas
+        how: dict[str, Any] = {"fused": self._fused, "capturable": self._on_gpu, "eps": settings.epsilon}
+        self.torch = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(beta1, beta2), **how)
         # torch warns of updates outside of a graph, which are meant.
         self.torch._warned_capturable_if_run_uncaptured = True
 
@@ -104,8 +100,8 @@ class TorchAdamW:
             self.torch.grad_scale = ((norm + _CLIP_EPSILON) / self._limit).clamp(min=1).float()  # type: ignore[attr-defined]
         elif self._limit:
             nn.utils.clip_grads_with_norm_(self._parameters, self._limit, norm)
-        for group, share in zip(self.torch.param_groups, self._shares, strict=True):
-            group["lr"] = share * (scalars[0] if self._on_gpu else float(scalars[0]))
+        for group in self.torch.param_groups:
+            group["lr"] = group["share"] * (scalars[0] if self._on_gpu else float(scalars[0]))
         self.torch.step()
         self.torch.zero_grad()
         return norm
@@ -131,11 +127,10 @@ class LoweredAdamW(TorchAdamW):
     def __init__(self, model: Classifier, settings: TrainerConfig) -> None:
         """Copy the weights of a model, which is on its device; errors as in `TorchAdamW`."""
         super().__init__(model, settings)
-        self._model = model
-        self.low = {
-            name: weight.detach().to(torch.bfloat16).requires_grad_(weight.requires_grad)
-            for name, weight in model.named_parameters()
-        }
+        self._model, weights = model, dict(model.named_parameters())
+        self.low = {name: each.detach().to(torch.bfloat16, copy=True) for name, each in weights.items()}
+        for name, weight in weights.items():
+            self.low[name].requires_grad_(weight.requires_grad)
 
     def logits(self, batch: Any) -> Tensor:
         """Return the logits of B rows, (B, outputs) in bfloat16."""
@@ -144,8 +139,11 @@ class LoweredAdamW(TorchAdamW):
         return logits
 
     def zero(self, *, parts: int = 1) -> None:  # noqa: ARG002
+        """Copy the float32 weights too, which the update before, a snapshot or a selected epoch may have changed."""
         for weight in self.low.values():
             weight.grad = None
+        with torch.no_grad():
+            torch._foreach_copy_([self.low[name] for name in self._trained], self._parameters)
 
     def apply(self, scalars: Tensor) -> Tensor:
         found = {name: weight.grad for name, weight in self.low.items() if weight.grad is not None}
@@ -153,15 +151,51 @@ class LoweredAdamW(TorchAdamW):
         torch._foreach_copy_(list(exact.values()), list(found.values()))
         for name, gradient in exact.items():
             self._trained[name].grad = gradient
-        norm = super().apply(scalars)
-        self._refresh()
-        return norm
+        return super().apply(scalars)
 
-    def restore(self, state: Mapping[str, Tensor]) -> None:
-        super().restore(state)
-        self._refresh()
 
-    @torch.no_grad()
-    def _refresh(self) -> None:
-        """Copy the float32 weights that are trained, after they were changed."""
-        torch._foreach_copy_([self.low[name] for name in self._trained], list(self._trained.values()))
+def choose_way(
+    model: Classifier, settings: TrainerConfig, *, rows: Rows, updates: int, placement: Placement, processes: Processes
+) -> tuple[Callable[[Any], Tensor], "TorchAdamW | FlatAdamW", str]:
+    """Return what turns a batch of rows into logits in `updates` updates, their optimiser, and words for the record."""
+    if (why := _why_torch(model, settings, placement=placement, processes=processes)) is None:
+        from glue_bench.models.fused import FusedClassifier  # Triton may not be there
+        from glue_bench.models.triton_adamw import FlatAdamW
+
+        dtype = torch.bfloat16 if placement.precision == "bfloat16" else torch.float32
+        fused = FusedClassifier(model, settings, dtype=dtype)
+        others = [key for key in ("attention", "adamw", "embedding") if getattr(settings, f"{key}_kernel") == "torch"]
+        words = f"ours, but torch for {others}" if others else "ours"
+        return fused, FlatAdamW(fused, settings, updates=updates), words
+    if placement.precision == "bfloat16" and model.flat and processes.count == 1:
+        lowered = LoweredAdamW(model, settings)
+        try:
+            with torch.no_grad():
+                lowered.logits(rows.gather(np.arange(1)))
+        except RuntimeError as error:  # some families only compute in bfloat16 under autocast
+            why += f"; under autocast: {first_line(error)}"
+        else:
+            return lowered.logits, lowered, f"torch: {why}"
+    return model, TorchAdamW(model, settings), f"torch: {why}"
+
+
+def _why_torch(model: Classifier, settings: TrainerConfig, *, placement: Placement, processes: Processes) -> str | None:
+    """Return why our kernels cannot be used; None if they can."""
+    config, head = model.config, getattr(model.config, HEAD_KEY, None)
+    reasons: dict[str, Callable[[], bool]] = {  # in this order: a later one may need what an earlier one found
+        "trainer.kernels=torch": lambda: settings.kernels == "torch",
+        f"the device is {placement.device.type}": lambda: placement.device.type != "cuda",
+        "the engine is padded": lambda: model.flat is None,
+        "another family than BERT and RoBERTa": lambda: not family_of(config).kernels,
+        "several processes": lambda: processes.count > 1,
+        "Triton is not installed": lambda: importlib.util.find_spec("triton") is None,
+        "the GPU is older than Ampere": lambda: torch.cuda.get_device_capability(placement.device) < (8, 0),
+        "trainer.layer_decay": lambda: settings.layer_decay != 1,
+        "trainer.decay_biases": lambda: settings.decay_biases,
+        f"head={head}": lambda: head is not None,
+        "this encoder has another activation": lambda: config.hidden_act != "gelu",
+        "this encoder has another width": lambda: bool(config.hidden_size % 16 or config.intermediate_size % 16),
+        "this encoder has more types": lambda: config.type_vocab_size > 2,
+        "some parameters are frozen": lambda: not all(each.requires_grad for each in model.parameters()),
+    }
+    return next((why for why, holds in reasons.items() if holds()), None)

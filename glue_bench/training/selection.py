@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -13,6 +13,14 @@ from torch import Tensor, nn
 from glue_bench.data.encoding import Encoded
 from glue_bench.models.trainable import trained
 from glue_bench.training.checkpoint import Snapshot
+
+
+class SelectionFacts(TypedDict):
+    """What a snapshot says of a selection, whose best weights are among its tensors."""
+
+    epoch: int  # of these weights, from 1; 0 before the end of the first
+    step: int  # updates done by its end
+    scores: list[float | None]  # of the epochs so far, None for NaN or infinity
 
 
 class BestEpoch:
@@ -28,15 +36,13 @@ class BestEpoch:
         """
         self._model, self._score, self._on, self._rows, self._patience = model, score, on, rows, patience
         self._weights = dict[str, Tensor]()  # on the CPU: a device may have no room for them
-        self.epoch = self.step = 0  # of these weights: from 1, and the updates done by its end
-        self.scores = list[float | None]()  # of the epochs so far
+        self.epoch, self.step, self.scores = 0, 0, list[float | None]()  # as in `SelectionFacts`
 
     @property
     def selected(self) -> dict[str, Any]:
         """The best of the epochs so far, of which there is one or more, and how it was chosen, for the record.
 
-        `epoch` from 1, `step` updates done by its end, `on` validation or holdout, how many `rows` of it, the `score`
-        and the `scores` of every epoch, None for NaN or infinity.
+        That is `SelectionFacts`, its `score`, and on how many `rows` it was chosen, `on` validation or holdout.
         """
         best = {"epoch": self.epoch, "step": self.step, "on": self._on, "rows": self._rows}
         return {**best, "score": self.scores[self.epoch - 1], "scores": [*self.scores]}
@@ -57,18 +63,15 @@ class BestEpoch:
 
     def add_to(self, snapshot: Snapshot) -> Snapshot:
         """Return the snapshot with the state of the selection added, for `restore`."""
-        own: dict[str, Any] = {"epoch": self.epoch, "step": self.step, "scores": self.scores}
-        tensors = {f"selected.{name}": value for name, value in self._weights.items()}
-        return dataclasses.replace(
-            snapshot, tensors={**snapshot.tensors, **tensors}, metadata={**snapshot.metadata, "selection": own}
-        )
+        own: SelectionFacts = {"epoch": self.epoch, "step": self.step, "scores": self.scores}
+        tensors = {**snapshot.tensors, **{f"selected.{name}": value for name, value in self._weights.items()}}
+        return dataclasses.replace(snapshot, tensors=tensors, metadata={**snapshot.metadata, "selection": own})
 
     def restore(self, snapshot: Snapshot) -> None:
         """Continue from what `add_to` stored."""
-        own = snapshot.metadata["selection"]
-        self.epoch, self.step, self.scores = own["epoch"], own["step"], list(own["scores"])
-        prefix, tensors = "selected.", snapshot.tensors.items()
-        self._weights = {name.removeprefix(prefix): value for name, value in tensors if name.startswith(prefix)}
+        own: SelectionFacts = snapshot.metadata["selection"]
+        self.epoch, self.step, self.scores = own["epoch"], own["step"], [*own["scores"]]
+        self._weights = snapshot.part("selected.")
 
     def put_back(self) -> None:
         """Give the model the weights of the best epoch."""

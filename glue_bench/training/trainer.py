@@ -26,7 +26,8 @@ from glue_bench.reading import conform
 from glue_bench.training.checkpoint import Snapshot, SnapshotStore, check_tensors
 from glue_bench.training.course import SeedStreams, StepReport, dropout_seed
 from glue_bench.training.distributed import ALONE, Processes
-from glue_bench.training.selection import BestEpoch
+from glue_bench.training.optimizer import Labels
+from glue_bench.training.selection import BestEpoch, SelectionFacts
 from glue_bench.training.stopping import StopSignals
 from glue_bench.training.updates import Updates
 
@@ -56,7 +57,7 @@ def fit(
     model: Classifier,
     encoded: Encoded,
     *,
-    labels: NDArray[np.int64] | NDArray[np.float64],
+    labels: Labels,
     settings: TrainerConfig,
     streams: SeedStreams,
     placement: Placement,
@@ -87,16 +88,8 @@ def fit(
     Stopped if `signals` asked to, and the snapshot is kept; a LostError if one of the other processes has ended.
     """
     model.to(placement.device).train()
-    updates = Updates(
-        model,
-        encoded,
-        labels=labels,
-        settings=settings,
-        placement=placement,
-        processes=processes,
-        history=history,
-        on_step=on_step,
-    )
+    updates = Updates(model, encoded, labels=labels, settings=settings, placement=placement, processes=processes)
+    updates.history, updates.on_step = history, on_step
     keeper = _Keeper(updates=updates, snapshots=snapshots, selection=selection, signals=signals)
     keeper.resume()
     with placement.own_randomness(), placement.algorithms(), placement.own_stream():
@@ -112,12 +105,6 @@ def fit(
     return keeper.result()
 
 
-class _Selection(TypedDict):
-    epoch: int
-    step: int
-    scores: list[float | None]
-
-
 class _Facts(TypedDict):
     """The metadata of a snapshot."""
 
@@ -127,7 +114,7 @@ class _Facts(TypedDict):
     seconds: float
     history: list[StepReport]
     resumed_at: list[int]
-    selection: NotRequired[_Selection]
+    selection: NotRequired[SelectionFacts]
 
 
 @dataclass(kw_only=True)
@@ -156,7 +143,7 @@ class _Keeper:
             return
         updates.catch_up()
         began = time.perf_counter()
-        updates.settle()
+        updates.optimizer.settle()
         if scored:
             updates.history[-1] = dataclasses.replace(updates.history[-1], dev=scored())
         if ended:
@@ -182,24 +169,26 @@ class _Keeper:
 
     def _check(self, snapshot: Snapshot, fresh: Snapshot) -> None:
         """Refuse what this training, which begins as `fresh`, cannot come to."""
-        facts, step, updates = snapshot.metadata, snapshot.step, self.updates
+        facts, step, updates, total = snapshot.metadata, snapshot.step, self.updates, self.updates.total
         conform(_Facts, facts, where="")
-        check_tensors(snapshot, fresh.tensors)
         begun, ended = updates.epochs_after(step)
         ended = ended if self.selection else 0  # that were scored
+        check_tensors(snapshot, fresh.tensors, selected=ended > 0)
         if self.selection and "selection" not in facts:
             raise ValueError("its selection is missing")
         own = facts.get("selection", {"epoch": 0, "step": 0, "scores": []})
-        kept = int(any(name.startswith("selected.") for name in snapshot.tensors))
-        least, chosen = min(1, ended), updates.last_of_epoch(own["epoch"])
-        total, counts = updates.total, list[tuple[str, float, float, float]]()
-        counts += [("step", step, 1, total), ("loss_steps", facts["loss_steps"], 0, step)]
-        counts += [("parts", facts["parts"], 1, updates.most_micro_batches)]
-        counts += [("tokens", facts["tokens"], step, begun * updates.tokens_per_epoch)]
-        counts += [("seconds", facts["seconds"], 0, _LONGEST)]
+        chosen = updates.last_of_epoch(own["epoch"])
+        counts: list[tuple[str, float, float, float]] = [
+            ("step", step, 1, total),
+            ("loss_steps", facts["loss_steps"], 0, step),
+            ("parts", facts["parts"], 1, updates.settings.batch_size),
+            ("tokens", facts["tokens"], step, begun * updates.tokens_per_epoch),
+            ("seconds", facts["seconds"], 0, _LONGEST),
+            ("number of scores", len(own["scores"]), ended, ended),
+            ("selection.epoch", own["epoch"], min(1, ended), ended),
+            ("selection.step", own["step"], chosen, chosen),
+        ]
         counts += [("resumed_at", each, 1, step) for each in facts["resumed_at"]]
-        counts += [("number of scores", len(own["scores"]), ended, ended), ("best epoch", kept, least, least)]
-        counts += [("selection.epoch", own["epoch"], least, ended), ("selection.step", own["step"], chosen, chosen)]
         for before, line in itertools.pairwise([{"step": 0}, *facts["history"]]):
             counts += [("history", line["step"], before["step"] + 1, step)]
             counts += [("history's epoch", line["epoch"], 1, begun), ("history's steps", line["steps"], total, total)]
@@ -229,7 +218,6 @@ class _Keeper:
 
     def keep(self) -> None:
         """Write a snapshot, unless training has diverged, which is raised."""
-        self.updates.catch_up()
         self.updates.check_finite()
         if self.snapshots is not None:
             lines = [dataclasses.asdict(line) for line in self.updates.history]
@@ -241,7 +229,7 @@ class _Keeper:
     def result(self) -> FitResult:
         """Put the chosen weights into the model, and sum up."""
         updates, selection = self.updates, self.selection
-        updates.settle()
+        updates.optimizer.settle()
         if selection is not None:
             selection.put_back()
         return FitResult(

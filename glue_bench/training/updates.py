@@ -1,6 +1,7 @@
 """The updates of a training: which rows, which learning rate, what the history says; and their state for snapshots."""
 
 import dataclasses
+import functools
 import itertools
 import logging
 import math
@@ -23,8 +24,7 @@ from glue_bench.training.checkpoint import Snapshot
 from glue_bench.training.course import StepReport, rate_share
 from glue_bench.training.distributed import ALONE, Processes, SharedGradients
 from glue_bench.training.graphs import CudaCapture, Graphs
-from glue_bench.training.optimizer import IGNORED, Loss
-from glue_bench.training.ways import choose_way
+from glue_bench.training.optimizer import IGNORED, Labels, Loss, choose_way
 
 logger = logging.getLogger(__name__)
 
@@ -41,12 +41,10 @@ class Updates:
         model: Classifier,
         encoded: Encoded,
         *,
-        labels: NDArray[np.int64] | NDArray[np.float64],
+        labels: Labels,
         settings: TrainerConfig,
         placement: Placement,
         processes: Processes = ALONE,
-        history: list[StepReport] | None = None,
-        on_step: Callable[[StepReport], None] = lambda _: None,
     ) -> None:
         """Prepare the rows, with (n,) class codes or scores, of which each process trains on its share of a batch."""
         self._per_epoch = math.ceil(len(encoded) / settings.batch_size)
@@ -54,26 +52,26 @@ class Updates:
         self.epochs = math.ceil(self.total / self._per_epoch)  # begun, unless patience ends before
         self.done = self.tokens = 0
         self.micro_batches = settings.accumulation  # that a batch is split into
-        self._model, self._settings, self._placement = model, settings, placement
-        self.most_micro_batches = settings.batch_size  # of one row each
+        self._model, self.settings, self._placement = model, settings, placement
         self._rows, self._lengths = model.place(encoded, placement.device), encoded.lengths()
         self.tokens_per_epoch = int(self._lengths.sum())
         self._layout = placement.layout(self._lengths, rows=settings.batch_size)
         self._labels, self.processes = labels, processes
         self._own = slice(processes.rank, None, processes.count)  # this process's rows of a batch
         self._shared = SharedGradients(model.parameters(), processes) if processes.count > 1 else None
-        self._forward, self._optimizer, self.kernels = choose_way(
+        self._forward, self.optimizer, self.kernels = choose_way(
             model, settings, rows=self._rows, updates=self.total, placement=placement, processes=processes
         )
         outputs = model.config.num_labels or 1
         self._loss = Loss(labels, outputs=outputs, settings=settings, device=placement.device)
         # The sum of the losses since the last line of the history, and the norm of the last gradient, before clipping.
         self._tally = torch.zeros(2, device=placement.device)
-        self.history, self._on_step = [] if history is None else history, on_step
+        self.history = list[StepReport]()
+        self.on_step: Callable[[StepReport], None] = lambda _: None  # called for every line, also if it is not kept
         self._loss_steps = 0  # updates since the last line of the history
         # Lines whose tally is on its way to the host, when it is there, how many losses it sums up, and whether the
         # line belongs to the history.
-        self._unread = list[tuple[StepReport, Tensor, torch.cuda.Event | None, int, bool]]()
+        self._unread = list[tuple[Callable[..., StepReport], Tensor, torch.cuda.Event | None, int, bool]]()
         capture = choose_capture(model, settings, placement=placement, processes=processes)
         self.graphs = Graphs(self._make, capture=capture, placement=placement) if capture else None
 
@@ -99,24 +97,21 @@ class Updates:
     @property
     def ends_line(self) -> bool:
         """Whether the history gets a line after the last update."""
-        last = self.done == self.total or (self._settings.patience is not None and self.ends_epoch)
-        return self.done % self._settings.log_every == 0 or last or self.is_scored
+        last = self.done == self.total or (self.settings.patience is not None and self.ends_epoch)
+        return self.done % self.settings.log_every == 0 or last or self.is_scored
 
     @property
     def is_scored(self) -> bool:
         """Whether the dev set is scored after the last update."""
-        every = self._settings.eval_every
-        if every is None or every == "epoch":
-            return every is not None and self.ends_epoch
-        return self.done % int(every) == 0 or self.done == self.total
+        every = self.settings.eval_every
+        due = self.ends_epoch if every in (None, "epoch") else self.done % int(every) == 0 or self.done == self.total
+        return every is not None and due
 
     def batches(self, *, order: int) -> Iterator[NDArray[np.int64]]:
         """Yield the rows of every remaining update, in the order that the seed stream `order` gives each epoch."""
-        begun, size = self.done, self._settings.batch_size
-        for epoch in range(begun // self._per_epoch, self.epochs):
-            first = epoch * self._per_epoch
-            batches = shuffled_batches(len(self._lengths), batch_size=size, seed=order, epoch=epoch)
-            yield from itertools.islice(batches, max(0, begun - first), self.total - first)
+        how = {"batch_size": self.settings.batch_size, "seed": order}
+        every = (shuffled_batches(len(self._lengths), epoch=epoch, **how) for epoch in range(self.epochs))
+        return itertools.islice(itertools.chain.from_iterable(every), self.done, self.total)
 
     def update(self, batch: NDArray[np.int64], *, seed: int) -> None:
         """Make the next update, on the rows `batch`, with a seed of dropout for this update and process.
@@ -131,7 +126,7 @@ class Updates:
                 break
             self._placement.seed(seed)
             try:
-                self._optimizer.zero(parts=len(parts))
+                self.optimizer.zero(parts=len(parts))
                 loss = self._add_gradients(part.to(self._placement.device) for part in parts)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error) or (retried and self.micro_batches >= len(batch[self._own])):
@@ -140,15 +135,14 @@ class Updates:
                 self._apply(loss, self._scalars())
                 break
             # Outside of the except block, because its traceback keeps the failed attempt's tensors alive.
-            self._optimizer.zero()
+            self.optimizer.zero()
             if self.graphs:
                 self.graphs.give_up("out of memory")
             release_memory(self._placement.device)
             if retried:
-                self.micro_batches = min(2 * self.micro_batches, self.most_micro_batches)
-                logger.warning(
-                    "out of memory at update %d: using %d micro-batches from now on", self.done, self.micro_batches
-                )
+                self.micro_batches = min(2 * self.micro_batches, self.settings.batch_size)
+                words = "out of memory at update %d: using %d micro-batches from now on"
+                logger.warning(words, self.done, self.micro_batches)
             retried = True
         self._loss_steps += 1
         self.tokens += int(self._lengths[batch].sum())
@@ -156,7 +150,7 @@ class Updates:
 
     def _make(self, packed: Packed) -> None:
         """Make an update with a batch on the device."""
-        self._optimizer.zero()
+        self.optimizer.zero()
         self._apply(self._add_gradients([packed]), packed.views()["scalars"])
 
     def _add_gradients(self, parts: Iterable[Packed]) -> Tensor:
@@ -173,7 +167,7 @@ class Updates:
 
     def _apply(self, loss: Tensor, scalars: Tensor) -> None:
         self._tally[0].add_(self._shared.sum_with(loss) if self._shared else loss)
-        self._tally[1].copy_(self._optimizer.apply(scalars))
+        self._tally[1].copy_(self.optimizer.apply(scalars))
 
     def report(self, *, seconds: float) -> None:
         """Report what is due, and add lines to the history: on a GPU one line late, so as not to wait.
@@ -184,15 +178,9 @@ class Updates:
         late = self._placement.asynchronous
         if late and not self.ends_line:
             return
-        line = StepReport(
-            step=self.done,
-            steps=self.total,
-            epoch=self.epoch,
-            loss=math.nan,
-            learning_rate=self._rate(self.done - 1),
-            gradient_norm=math.nan,
-            tokens_per_second=self.tokens / seconds,
-        )
+        counts: dict[str, Any] = {"step": self.done, "steps": self.total, "epoch": self.epoch}
+        rate, speed = self._rate(self.done - 1), self.tokens / seconds
+        line = functools.partial(StepReport, **counts, learning_rate=rate, tokens_per_second=speed)
         on_gpu = self._tally.is_cuda
         values = torch.empty(2, pin_memory=on_gpu).copy_(self._tally, non_blocking=on_gpu)
         copied = torch.cuda.current_stream().record_event() if on_gpu else None
@@ -205,18 +193,19 @@ class Updates:
     def catch_up(self, *, unread: int = 0) -> None:
         """Read and report what has not been read of the history, but for the last `unread` lines."""
         while len(self._unread) > unread:
-            line, values, copied, updates, kept = self._unread.pop(0)
+            complete, values, copied, updates, kept = self._unread.pop(0)
             if copied:
                 copied.synchronize()
             loss_sum, norm = values.tolist()
+            line = complete(loss=loss_sum / updates, gradient_norm=norm)
             self._check(loss_sum, norm, step=line.step)
-            line = dataclasses.replace(line, loss=loss_sum / updates, gradient_norm=norm)
             if kept:
                 self.history.append(line)
-            self._on_step(line)
+            self.on_step(line)
 
     def check_finite(self) -> None:
-        """Wait for the last update; a DivergedError if a loss since the last line, or the last norm, is not finite."""
+        """Catch up; a DivergedError if a loss since the last line, or the norm of the last update, is not finite."""
+        self.catch_up()
         self._check(*self._tally.tolist(), step=self.done)
 
     def _check(self, loss_sum: float, norm: float, *, step: int) -> None:
@@ -226,40 +215,34 @@ class Updates:
                 "a lower trainer.learning_rate or a longer trainer.warmup may help"
             )
 
-    def settle(self) -> None:
-        """Bring all weights of the model up to date, before anything but the next update uses them."""
-        self._optimizer.settle()
-
     def untouched_decay(self, steps: int) -> float:
         """Return the factor by which `steps` updates shrink a row of the embedding table that never has a gradient."""
         base: Any = self._model.whole.base_model
         table = base.get_input_embeddings().weight
         layers = int(getattr(self._model.config, "num_hidden_layers", 0))
-        share = self._settings.layer_decay ** (layers + 1) if table.requires_grad else 0.0
-        return math.prod(1 - self._rate(step) * share * self._settings.weight_decay for step in range(steps))
+        share = self.settings.layer_decay ** (layers + 1) if table.requires_grad else 0.0
+        return math.prod(1 - self._rate(step) * share * self.settings.weight_decay for step in range(steps))
 
     def _rate(self, step: int) -> float:
-        return self._settings.learning_rate * rate_share(self._settings, step, total=self.total)
+        return self.settings.learning_rate * rate_share(self.settings, step, total=self.total)
 
     def capture(self, metadata: Mapping[str, Any]) -> Snapshot:
         """Return everything that later updates depend on, with the caller's own metadata."""
-        self.settle()
+        self.optimizer.settle()
         tensors = {f"model.{name}": value.detach() for name, value in trained(self._model).items()}
-        tensors |= {f"optimizer.{name}": value for name, value in self._optimizer.state().items()}
+        tensors |= {f"optimizer.{name}": value for name, value in self.optimizer.state().items()}
         tensors["loss_sum"] = self._tally[0].clone()
         own = {"parts": self.micro_batches, "tokens": self.tokens, "loss_steps": self._loss_steps}
         return Snapshot(step=self.done, tensors=tensors, metadata={**own, **metadata})
 
     def restore(self, snapshot: Snapshot) -> None:
         """Continue from what `capture` returned."""
-        tensors, metadata = snapshot.tensors, snapshot.metadata
-        self._tally[0].copy_(tensors["loss_sum"])
+        metadata = snapshot.metadata
+        self._tally[0].copy_(snapshot.tensors["loss_sum"])
         with torch.no_grad():
             for name, parameter in trained(self._model).items():
-                parameter.copy_(tensors[f"model.{name}"])
-        prefix = "optimizer."
-        own = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-        self._optimizer.restore(own)
+                parameter.copy_(snapshot.tensors[f"model.{name}"])
+        self.optimizer.restore(snapshot.part("optimizer."))
         self.micro_batches = max(self.micro_batches, metadata["parts"])
         self.done, self.tokens, self._loss_steps = snapshot.step, metadata["tokens"], metadata["loss_steps"]
 
@@ -291,7 +274,7 @@ class Updates:
 
     def _numbers(self) -> list[float]:
         """Return the scalars of the next update, as an optimiser takes them."""
-        return [self._rate(self.done), *(1 - beta ** (self.done + 1) for beta in self._settings.betas)]
+        return [self._rate(self.done), *(1 - beta ** (self.done + 1) for beta in self.settings.betas)]
 
     def _scalars(self) -> Tensor:
         """Return the same on the device of the optimiser's scalars."""

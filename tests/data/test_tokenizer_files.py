@@ -160,7 +160,7 @@ def slow(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
-        (half_of_a_pair, "no tokenizer.json but vocab.json, which is not enough"),
+        (half_of_a_pair, "no tokenizer.json, nor a vocabulary file (vocab.json needs merges.txt)"),
         (other_class, "(tekken.json is damaged: "),
         (tiktoken, "to read tiktoken.model, install packages: pip install tiktoken"),
         (sentencepiece, "to read spm_char.model, install packages: pip install sentencepiece protobuf"),

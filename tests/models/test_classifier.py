@@ -21,14 +21,14 @@ from transformers import (
     pipeline,
 )
 
+from glue_bench.config.compose import compose_run
 from glue_bench.data.encoding import Encoded, TextEncoder
 from glue_bench.errors import InputError, UsageError
 from glue_bench.models.classifier import (
     Classifier,
-    check_max_length,
-    check_padding,
     check_tokens,
     load_classifier,
+    load_texts,
     make_classifier,
     save_classifier,
 )
@@ -41,6 +41,16 @@ ROWS = split_of(sentences(7, seed=11), sentences(7, seed=12)[::-1])
 
 def encode(folder: Path) -> Encoded:
     return TextEncoder(folder, max_length=64).encode(ROWS)
+
+
+def texts_of(folder: Path, longest: int) -> TextEncoder:
+    return load_texts(folder, compose_run(["task=rte", f"trainer.max_length={longest}"]))
+
+
+def save_with_tokenizer(config: PretrainedConfig, folder: Path, *, tokenizer: Path) -> None:
+    AutoModel.from_config(config).save_pretrained(folder)  # type: ignore[no-untyped-call]
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(tokenizer / name, folder / name)
 
 
 def logits_of(model: Classifier, encoded: Encoded, rows: list[int] | None = None) -> torch.Tensor:
@@ -200,21 +210,20 @@ def test_a_tokenizer_that_pads_with_another_token_is_warned_of_or_refused_where_
     (folder / "tokenizer_config.json").write_text(bare if tokenizer == "no padding token" else named)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, **pads}))
-    texts = TextEncoder(folder, max_length=12)
     if found.startswith("refused"):
         with pytest.raises(InputError, match=re.escape(found.removeprefix("refused"))):
-            check_padding(folder, texts)
+            texts_of(folder, 12)
     else:
-        check_padding(folder, texts)
+        texts_of(folder, 12)
     assert [record.levelname for record in caplog.records] == ["WARNING"] * (found == "warned")
 
 
 def test_rows_longer_than_the_positions_are_refused(tiny_roberta: Path, tiny_bert: Path) -> None:
-    check_max_length(tiny_roberta, 512)
+    texts_of(tiny_roberta, 512)
     with pytest.raises(UsageError, match="max_length=513: this encoder has positions for at most 512 tokens"):
-        check_max_length(tiny_roberta, 513)
+        texts_of(tiny_roberta, 513)
     with pytest.raises(UsageError, match="at most 128 tokens"):
-        check_max_length(tiny_bert, 512)
+        texts_of(tiny_bert, 512)
 
 
 def after_padding(family: str) -> PretrainedConfig:
@@ -238,12 +247,12 @@ def after_padding(family: str) -> PretrainedConfig:
     ],
 )
 def test_the_longest_row_that_is_allowed_fits_a_family_whose_positions_start_after_the_padding_id(
-    family: str, tmp_path: Path
+    family: str, tiny_roberta: Path, tmp_path: Path
 ) -> None:
-    AutoModel.from_config(after_padding(family)).save_pretrained(tmp_path)  # type: ignore[no-untyped-call]
+    save_with_tokenizer(after_padding(family), tmp_path, tokenizer=tiny_roberta)
     with pytest.raises(UsageError, match="at most 32 tokens"):
-        check_max_length(tmp_path, 33)
-    check_max_length(tmp_path, 32)
+        texts_of(tmp_path, 33)
+    texts_of(tmp_path, 32)
     model = load_classifier(tmp_path, outputs=2, head_seed=1).eval()
     lengths = [32, 5, 31]  # padded together, and to the attention window of Longformer
     tokens, ends = np.full(sum(lengths), 7, dtype=np.int32), np.cumsum([0, *lengths])
@@ -253,10 +262,10 @@ def test_the_longest_row_that_is_allowed_fits_a_family_whose_positions_start_aft
     assert torch.allclose(together, torch.cat(alone), atol=1e-5)
 
 
-def test_an_encoder_without_a_limit_of_positions_takes_any_length(tmp_path: Path) -> None:
+def test_an_encoder_without_a_limit_of_positions_takes_any_length(tiny_roberta: Path, tmp_path: Path) -> None:
     config = AutoConfig.for_model("xlnet", vocab_size=50, d_model=16, n_layer=1, n_head=2, d_inner=16)
-    AutoModel.from_config(config).save_pretrained(tmp_path)  # type: ignore[no-untyped-call]
-    check_max_length(tmp_path, 4096)
+    save_with_tokenizer(config, tmp_path, tokenizer=tiny_roberta)
+    texts_of(tmp_path, 4096)
     with pytest.raises(InputError, match="xlnet is a causal model"):
         load_classifier(tmp_path, outputs=2, head_seed=1)
 

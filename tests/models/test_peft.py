@@ -14,9 +14,9 @@ from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassificati
 from glue_bench.config.compose import compose_run
 from glue_bench.config.schema import PeftConfig
 from glue_bench.errors import UsageError
-from glue_bench.models.classifier import Classifier, check_max_length
+from glue_bench.models.classifier import Classifier, load_texts, load_trainable
 from glue_bench.models.padded import PaddedRows
-from glue_bench.models.trainable import load_trainable, trained
+from glue_bench.models.trainable import trained
 from glue_bench.training.checkpoint import SnapshotStore
 from glue_bench.training.course import StepReport
 from glue_bench.training.optimizer import TorchAdamW
@@ -189,11 +189,16 @@ def test_the_flat_engine_is_refused_and_positions_are_counted_with_a_prefix(tiny
     with pytest.raises(UsageError, match=re.escape(f"trainer.engine=flat: not for this encoder ({why})")):
         load(tiny_roberta, "prefix", engine="flat", **TOKENS)
     assert load(tiny_roberta, "prefix", **TOKENS).why_padded == why
-    check_max_length(tiny_roberta, 492, prefix=20)
+
+    def load_its_texts(longest: int, *, prefix: int) -> None:
+        words = ["task=rte", "peft=prefix", f"peft.tokens={prefix}", f"trainer.max_length={longest}"]
+        load_texts(tiny_roberta, compose_run(words))
+
+    load_its_texts(492, prefix=20)
     with pytest.raises(UsageError, match=r"max_length=493: .* at most 492 tokens beside the 20 of peft.tokens"):
-        check_max_length(tiny_roberta, 493, prefix=20)
+        load_its_texts(493, prefix=20)
     with pytest.raises(UsageError, match=r"^peft.tokens=512: must be below 512, the positions of this encoder$"):
-        check_max_length(tiny_roberta, 8, prefix=512)
+        load_its_texts(8, prefix=512)
 
 
 @pytest.mark.parametrize(

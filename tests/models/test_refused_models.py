@@ -51,13 +51,9 @@ def test_weights_that_lack_a_layer_are_refused(tiny_roberta: Path, tmp_path: Pat
         (b"\x00" * 100, DAMAGED),
         (b"<!DOCTYPE html><title>404</title>", DAMAGED),
         (b"", DAMAGED),
-        ({"model_type": "BERT"}, "knows no model_type BERT; did you mean bert?"),
-        ({"model_type": "RoBERTa", "transformers_version": "4.1"}, "no model_type RoBERTa; did you mean roberta?"),
-        (
-            {"model_type": "superbert", "transformers_version": "31.0.1"},
-            "saved by version 31.0.1: pip install --upgrade",
-        ),
-        ({"model_type": "qqqq", "transformers_version": [7]}, "knows no model_type qqqq"),
+        ({"model_type": "BERT"}, "has model type `BERT` but Transformers does not recognize this architecture"),
+        ({"model_type": "superbert", "transformers_version": "31.0.1"}, "your version of Transformers is out of date"),
+        ({"model_type": "qqqq", "transformers_version": [7]}, "has model type `qqqq`"),
         (
             {"model_type": "superbert", "auto_map": NEW_CODE},
             "needs Python code of its own (auto_map), which is never run",
@@ -86,14 +82,12 @@ def test_damaged_files_and_other_models_are_one_line_with_the_reason(
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("prefix", "way_out"), [("module.", "save them without DataParallel's"), ("net.bert.", "")])
-def test_weights_under_other_names_are_refused_with_one_of_them(
-    prefix: str, way_out: str, tiny_bert: Path, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("prefix", ["module.", "net.bert."])
+def test_weights_under_other_names_are_refused_with_one_of_them(prefix: str, tiny_bert: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(tiny_bert, tmp_path / "encoder"))
     weights = {f"{prefix}{name}": value for name, value in load_file(tiny_bert / "model.safetensors").items()}
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(InputError, match=f"has a name of a bert model; the first is {prefix}embeddings.*{way_out}"):
+    with pytest.raises(InputError, match=rf"its weights lack .* and \d+ more, but have {prefix}embeddings"):
         load_classifier(folder, outputs=2, head_seed=5)
 
 
@@ -109,9 +103,12 @@ def put_tensor(folder: Path, source: Path, changes: dict[str, torch.Tensor]) -> 
     [
         (
             {"encoder.layer.0.attention.self.query.bias": torch.full((32,), math.nan)},
-            "query.bias holds NaN",
+            "NaN or infinite weights: encoder.layer.0.attention.self.query.bias",
         ),
-        ({"embeddings.LayerNorm.weight": torch.full((32,), math.inf)}, "LayerNorm.weight holds NaN or infinite"),
+        (
+            {"embeddings.LayerNorm.weight": torch.full((32,), math.inf)},
+            "NaN or infinite weights: embeddings.LayerNorm.weight",
+        ),
         ({"encoder.layer.5.output.dense.bias": torch.zeros(32)}, "layers that config.json lacks: encoder.layer.5"),
         ({"embeddings.position_embeddings.weight": torch.zeros(64, 32)}, "other sizes in the weights than by config"),
     ],

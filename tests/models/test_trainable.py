@@ -19,15 +19,15 @@ from glue_bench.models.classifier import (
     Classifier,
     load_classifier,
     load_saved_classifier,
+    load_trainable,
     make_classifier,
     save_classifier,
 )
 from glue_bench.models.heads import POOLINGS, PooledModel, pool
 from glue_bench.models.padded import read_model_config
-from glue_bench.models.trainable import load_trainable, rate_shares
-from glue_bench.training.optimizer import TorchAdamW
+from glue_bench.models.trainable import rate_shares
+from glue_bench.training.optimizer import TorchAdamW, choose_way
 from glue_bench.training.trainer import fit
-from glue_bench.training.ways import choose_way
 from tests.support.families import config_of
 from tests.support.golden_losses import DATA, ENCODERS
 from tests.support.training import ALBERT, CPU, STREAMS, encoded_of, settings
@@ -77,8 +77,8 @@ def test_the_learning_rate_falls_from_layer_to_layer(family: str) -> None:
 def test_a_model_whose_layers_share_their_weights_has_no_layer_decay() -> None:
     model = make_classifier(ALBERT, outputs=2, seed=1)
     with pytest.raises(UsageError, match=r"trainer\.layer_decay=0\.9: albert has no layers with weights of their own"):
-        rate_shares(model, 0.9)
-    assert {*rate_shares(model, 1.0).values()} == {1.0}
+        rate_shares(model.whole, 0.9)
+    assert {*rate_shares(model.whole, 1.0).values()} == {1.0}
 
 
 @pytest.mark.parametrize("everything", [False, True])
@@ -138,7 +138,7 @@ def test_what_our_gpu_kernels_do_not_have_is_left_to_torch_and_said(
     gpu = dataclasses.replace(CPU, device=torch.device("cuda", 0))
     monkeypatch.setattr("importlib.util.find_spec", lambda _: object())
     monkeypatch.setattr("torch.cuda.get_device_capability", lambda _: (9, 0))
-    monkeypatch.setattr("glue_bench.training.ways.TorchAdamW", lambda *_: None)
+    monkeypatch.setattr("glue_bench.training.optimizer.TorchAdamW", lambda *_: None)
     from glue_bench.training.distributed import ALONE
 
     known: dict[str, Any] = {

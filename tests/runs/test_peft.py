@@ -14,7 +14,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from glue_bench.cli import main
 from glue_bench.config.compose import compose_run
 from glue_bench.config.schema import RunConfig, config_from_facts
-from glue_bench.models.peft import ADAPTER_FILES
+from glue_bench.models.trainable import ADAPTER_FILES
 from glue_bench.runs.finished import repeating_words
 from glue_bench.runs.identity import identify
 from glue_bench.runs.record import Record

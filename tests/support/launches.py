@@ -86,7 +86,7 @@ def count_launches(
     launches, rows = Launches(), np.arange(len(lengths))
     why = None if settings.kernels == "auto" else "trainer.kernels=torch"
     model = make_classifier(config, outputs=3, seed=1, engine="flat").train()
-    with as_on_a_gpu(launches), mock.patch("glue_bench.training.ways._why_torch", return_value=why):
+    with as_on_a_gpu(launches), mock.patch("glue_bench.training.optimizer._why_torch", return_value=why):
         encoded = encoded_of(list(lengths), seed=1, pad_id=1)
         placement = FixedShapes(device=CPU.device, precision=precision)
         updates = Updates(model, encoded, labels=rows % 3, settings=settings, placement=placement)

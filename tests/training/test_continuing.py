@@ -20,9 +20,8 @@ from glue_bench.config.schema import TrainerConfig
 from glue_bench.data.encoding import TextEncoder
 from glue_bench.errors import DivergedError
 from glue_bench.files import file_sha256
-from glue_bench.models.classifier import Classifier, load_classifier
+from glue_bench.models.classifier import Classifier, load_classifier, load_trainable
 from glue_bench.models.placement import Placement
-from glue_bench.models.trainable import load_trainable
 from glue_bench.training.checkpoint import SnapshotStore
 from glue_bench.training.course import StepReport
 from glue_bench.training.stopping import Stopped

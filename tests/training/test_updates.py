@@ -23,6 +23,7 @@ from glue_bench.models.classifier import Classifier, load_classifier
 from glue_bench.models.placement import Placement
 from glue_bench.training.checkpoint import SnapshotStore
 from glue_bench.training.course import StepReport, dropout_seed
+from glue_bench.training.optimizer import TorchAdamW
 from glue_bench.training.stopping import Stopped
 from glue_bench.training.trainer import FitResult, predict
 from glue_bench.training.updates import Updates
@@ -112,9 +113,10 @@ def test_an_update_on_fixed_shapes_has_the_mean_loss_and_its_gradient(
     split_into = min(parts, len(lengths) + spare)
     changed = settings(batch_size=len(lengths) + spare, accumulation=split_into, learning_rate=1e-30)
     lines = list[StepReport]()
-    updates = Updates(model, encoded, labels=labels, settings=changed, placement=FIXED, on_step=lines.append)
+    updates = Updates(model, encoded, labels=labels, settings=changed, placement=FIXED)
+    updates.on_step = lines.append
     kept = dict[str, torch.Tensor]()
-    optimizer = updates._optimizer
+    optimizer = updates.optimizer
     apply = optimizer.apply
 
     def keep(scalars: torch.Tensor) -> torch.Tensor:
@@ -216,7 +218,7 @@ def test_an_error_of_the_device_while_snapshots_are_read_leaves_them(
     def fail(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(Updates, "settle", fail)
+    monkeypatch.setattr(TorchAdamW, "settle", fail)
     with pytest.raises(torch.OutOfMemoryError):
         train(tiny_roberta, MANY, store=store)
     assert not [line for line in caplog.messages if "is not used" in line]
