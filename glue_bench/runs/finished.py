@@ -203,7 +203,7 @@ def _words(
         usual_start = setting.init in record.config["task"].get("init_from", ())
         values |= {"init": setting.init if usual_start else f"{{{chain}}}"}
     own = {"init_seed": setting.init_seed, **setting.unusual_ways}
-    own |= {"selection": setting.selection, "holdout": setting.holdout}  # always the first: a recipe may set it
+    own |= {"selection": setting.selection, "holdout": setting.holdout}  # the selection always: a recipe may set it
     values |= {key: value for key, value in own.items() if value is not None}
     values |= {f"grid.{key}": tried for key, tried in setting.grid.items()}
     hidden = {*keys_of(TrainerConfig, *NOT_IN_RECIPE), *without_effect(trainer)}
