@@ -178,9 +178,9 @@ def _words(
 ) -> list[str]:
     """Return the words for encoder, data and setting, without `defaults` and `usual` values of the trainer."""
     encoder, data, trainer = (record.config[name] for name in ("encoder", "data", "trainer"))
-    shipped, plain = (defaults.encoders if defaults else {}).get(str(encoder.get("name"))), {"revision": None}
-    values = dict[str, Any](encoder=encoder.get("name"))
-    if shipped is None or dataclasses.asdict(shipped) | plain != {"allow_bin": False, **encoder} | plain:
+    shipped = defaults.encoders.get(str(encoder.get("name"))) if defaults else None
+    values, any_revision = dict[str, Any](encoder=encoder.get("name")), {"revision": None}
+    if shipped is None or dataclasses.asdict(shipped) | any_revision != {"allow_bin": False, **encoder} | any_revision:
         # Its name does not mean the same any more, or never did. Older records lack allow_bin.
         place = next((key for key in ("hub_id", "package") if encoder.get(key)), "path")
         values = {"encoder": "custom", "encoder.name": record.encoder["name"], f"encoder.{place}": encoder[place]}
@@ -203,7 +203,7 @@ def _words(
         usual_start = setting.init in record.config["task"].get("init_from", ())
         values |= {"init": setting.init if usual_start else f"{{{chain}}}"}
     own = {"init_seed": setting.init_seed, **setting.unusual_ways}
-    own |= {"selection": setting.selection, "holdout": setting.holdout}  # always the first: a recipe may set it
+    own |= {"selection": setting.selection, "holdout": setting.holdout}  # the selection always: a recipe may set it
     values |= {key: value for key, value in own.items() if value is not None}
     values |= {f"grid.{key}": tried for key, tried in setting.grid.items()}
     hidden = {*keys_of(TrainerConfig, *NOT_IN_RECIPE), *without_effect(trainer)}

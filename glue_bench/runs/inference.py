@@ -83,6 +83,7 @@ def render_answers(answers: Sequence[Mapping[str, Any]], format_name: str) -> st
         classes = known if isinstance(known := row.get("probabilities"), Mapping) else {}  # it may be a column of texts
         cells = {name: value for name, value in row.items() if value is not classes}
         rows.append(cells | {f"probability_{name}": value for name, value in classes.items()})
-    lines = [rows[0], *(map(escape_cell, row.values()) for row in rows)] if rows else []
-    csv.writer(stream, lineterminator="\n").writerows(lines)
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerows(rows[:1])  # its keys: the heading
+    writer.writerows(map(escape_cell, row.values()) for row in rows)
     return stream.getvalue()

@@ -31,10 +31,8 @@ _NAME = re.compile(r"claim-([0-9]+)\.json")
 _BYTES = 512  # of a lease file: rewritten in place, in one write
 
 
-class LostLeaseError(GlueBenchError):
+class LostLeaseError(GlueBenchError, exit_code=75):
     """Another worker took the run over while this one was suspended or cut off from the file system."""
-
-    exit_code = 75
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

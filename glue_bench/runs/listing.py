@@ -78,7 +78,6 @@ def list_runs(store: RunStore, filters: Filters) -> list[RunRow]:
     apart = {"": {}, **_tell_apart({record.setting_id: record for _, record in found if record})}
     for row, _ in found:
         row.setting = show_words(apart[row.setting_id])
-
     rows = [row for row, _ in found]
     return sorted(rows, key=lambda row: (row.encoder, row.task, sort_place(apart[row.setting_id]), row.seed))
 

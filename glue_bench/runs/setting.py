@@ -23,14 +23,21 @@ USUAL_WAYS = {**WAYS, "peft": "none", **{f"peft.{name}": usual for name, usual i
 _FIRST = {"init": "pretrained", "selection": "last", **USUAL_WAYS}  # values that come first, whatever their name
 LIMITS = {"max_train_rows": None, "max_eval_rows": None, "sample": "first"}
 _INPUTS = ("weights", "fingerprint", "precision", "engine", "products")  # fields that a run knows once it has read them
-# The name of each field's fact, as users know it, in the order of tables; the beginning of the names in a mapping.
-_FACTS = {
-    "encoder": "encoder", "hub_id": "encoder.hub_id", "encoder_revision": "encoder.revision", "task": "task",
-    "source": "data", "data_revision": "data.revision", "recipe": "recipe", "init": "init", "init_seed": "init_seed",
-    "init_seeds": "init_seeds", "ways": "", "trainer": "trainer.", "selection": "selection", "holdout": "holdout",
-    "limits": "data.", "fingerprint": "data.fingerprint", "precision": "precision", "engine": "engine",
-    "products": "products", "weights": "encoder.weights_sha256",
-}  # fmt: skip
+_FACTS = (  # fields in which settings can differ, in the order of tables
+    "encoder hub_id encoder_revision task source data_revision recipe init init_seed init_seeds ways trainer selection "
+    "holdout limits fingerprint precision engine products weights"
+)
+_KNOWN_AS = {  # by users, where that is not the field's name; of a mapping, the beginning of each name
+    "hub_id": "encoder.hub_id",
+    "encoder_revision": "encoder.revision",
+    "source": "data",
+    "data_revision": "data.revision",
+    "ways": "",
+    "trainer": "trainer.",
+    "limits": "data.",
+    "fingerprint": "data.fingerprint",
+    "weights": "encoder.weights_sha256",
+}
 _SMALL = 0.001  # numbers below are shown as 1e-4
 
 _PLAIN = re.compile(r"[A-Za-z_][\w./-]*")
@@ -122,8 +129,8 @@ class Setting:
     def facts(self) -> dict[str, Any]:
         """Return every value in which two settings can differ, by the name that users know. Empty text: unknown."""
         found = dict[str, Any]()
-        for name, fact in _FACTS.items():
-            value = getattr(self, name)
+        for name in _FACTS.split():
+            fact, value = _KNOWN_AS.get(name, name), getattr(self, name)
             if isinstance(value, Mapping):
                 found |= {f"{fact}{key}": each for key, each in value.items()}
             elif value is not None:

@@ -183,7 +183,8 @@ def check_local_rows(missing: Sequence[RunRequest]) -> None:
 
 def write_plan(path: Path, plan: Plan, *, estimates: Mapping[str, Estimate]) -> None:
     """Write every run of a plan, done ones too, with absolute paths: a line keeps its number in every such file. A
-    UsageError if the file exists and is not a plan of the same runs: jobs may be queued for its lines."""
+    UsageError if the file exists and is not a plan of the same runs: jobs may be queued for its lines. A DiskError if
+    it cannot be written."""
     if path.exists():
         try:
             known = [str(parse_json(line)["run_id"]) for line in read_text(path).splitlines()]
@@ -211,8 +212,9 @@ def read_plan(path: Path, index: int) -> RunRequest:
         raise UsageError(f"--index {index}: no such line in {path}; {allowed}")
     try:
         facts = parse_json(lines[index])
-        if (facts["format"], facts["scores_version"]) != (FORMAT, SCORES_VERSION):
-            raise ValueError("written by another version, which may give other scores; write the plan again")
+        for key, own in (("format", FORMAT), ("scores_version", SCORES_VERSION)):
+            if facts[key] != own:
+                raise ValueError(f"{key} is {facts[key]}; this version's is {own}: write the plan again")
         return _request_from(facts)
     except (ValueError, KeyError, TypeError, UsageError) as error:
         raise InputError(f"{path} line {index + 1}: not a run that this glue-bench planned ({error})") from error

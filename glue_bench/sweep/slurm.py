@@ -223,10 +223,11 @@ def _ask(*command: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(command, check=False, **how)
     except FileNotFoundError as error:
         raise UsageError(f"executor=slurm: no {command[0]} here; is this a login node of a Slurm cluster?") from error
-    except (OSError, subprocess.TimeoutExpired) as error:
-        why = f"cannot be started: {error.strerror}" if isinstance(error, OSError) else "does not answer"
-        raise UsageError(f"executor=slurm: {command[0]} {why}") from error
+    except OSError as error:
+        raise UsageError(f"executor=slurm: {command[0]} cannot be started: {error.strerror}") from error
+    except subprocess.TimeoutExpired as error:
+        raise UsageError(f"executor=slurm: {command[0]} does not answer") from error
 
 
 def _last_line(said: object) -> str:
-    return ([type(said).__name__, *str(said).strip().splitlines()])[-1]
+    return [type(said).__name__, *str(said).strip().splitlines()][-1]

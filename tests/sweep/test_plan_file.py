@@ -70,6 +70,8 @@ def test_a_line_that_cannot_be_run_is_one_line_of_error(
         ({"config.seed": 2}, "run_id is"),
         ({"config.encoder.name": ".."}, "encoder.name=.."),
         ({"config": "x" * 10**5}, "config is 'xxx"),
+        ({"format": 2}, "format is 2; this version's is 1: write the plan again"),
+        ({"scores_version": 1}, "scores_version is 1; this version's is 2: write the plan again"),
     ],
     ids=str,
 )
