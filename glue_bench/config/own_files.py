@@ -89,8 +89,11 @@ def chosen_files(words: Sequence[str], config_dir: Path | None) -> list[OwnFile]
     places = [("trainer", f"recipe/{names['recipe'] or 'default'}/{names['task']}")]
     places += [(group, f"{group}/{name}") for group, name in names.items()]
     places += [("protocol", f"protocol/{names['protocol']}/{names['task']}")]
-    every = [(group, f"{name}.yaml", (config_dir or Path()) / f"{name}.yaml") for group, name in places if config_dir]
-    return [_read_own(path, name, group=group) for group, name, path in every if path.is_file()]
+    found = list[OwnFile]()
+    for group, name in places:
+        if config_dir and (path := config_dir / f"{name}.yaml").is_file():
+            found.append(_read_own(path, f"{name}.yaml", group=group))
+    return found
 
 
 def _read_own(path: Path, name: str, *, group: str) -> OwnFile:

@@ -52,9 +52,9 @@ class SplitFiles:
     @property
     def sha256(self) -> str:
         """SHA-256 of the content, for texts whatever their line ends, packed by gzip or not; errors as `read_text`."""
-        reads = {"parquet": None, "arrow": None}
         paths = (*self.paths, *filter(None, [self.dev_ids]))
-        hashes = [file_sha256(path, read=reads.get(type_of(path), _text_bytes)) for path in paths]
+        plain = [type_of(path) not in ("parquet", "arrow") for path in paths]
+        hashes = [file_sha256(path, read=_text_bytes if one else None) for path, one in zip(paths, plain, strict=True)]
         return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
     def read(self, task: TaskConfig) -> Iterator[Table]:

@@ -38,7 +38,7 @@ _LEFT = {  # by row: what is counted, what is said of it, and the advice
     "records": ("damaged record", "{}, ignored", "nothing: a sweep repeats such a run"),
     "at work": ("run", "{}", ""),
     "leases": ("run", "the worker of {} died or stopped responding", "nothing: the same sweep takes them over"),
-    "snapshots": ("unfinished run", "{} with {size} of snapshots", "the same sweep resumes from them; or delete them"),
+    "snapshots": ("unfinished run", "{} with {size} of snapshots", "the same sweep resumes; or delete snapshots/"),
 }
 _REINSTALL = "install PyTorch for this machine: https://pytorch.org/get-started/locally"
 
@@ -199,7 +199,7 @@ def _examine_hub(
     return Finding(name, OK, found=f"{place['repo_id']} at {place['revision']}: {found}")
 
 
-def _problem(name: str, faults: Sequence[object], *, advice: str) -> Finding:
+def _problem(name: str, faults: Sequence[str | Exception], *, advice: str) -> Finding:
     found = "; ".join(dict.fromkeys(" ".join(str(fault).split()) for fault in faults))
     return Finding(name, PROBLEM, found=found, advice=advice)
 
