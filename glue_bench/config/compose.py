@@ -35,6 +35,7 @@ def compose_run(overrides: Sequence[str], *, config_dir: Path | None = None) -> 
     if not name:
         raise UsageError(f"task: must be given, as task=NAME. Allowed: {', '.join(group_options('task', config_dir))}")
     keys = compose_keys(overrides, config_dir)
+    _named(keys.task, name, config_dir=config_dir)
     for own, other in schema.REPLACES.items():
         if getattr(keys.trainer, own) is not None and (word := last_word(overrides, f"trainer.{other}")):
             raise UsageError(f"{word}: has no effect with trainer.{own}; add trainer.{own}=null")
@@ -115,7 +116,18 @@ def compose_task(name: str, *, config_dir: Path | None = None) -> TaskConfig:
     words = check_words([f"task={name}"], config_dir)
     if name in group_options("task"):
         return build(TaskConfig, _read_shipped("task", name), where="task")
-    return compose_keys(words, config_dir).task
+    return _named(compose_keys(words, config_dir).task, name, config_dir=config_dir)
+
+
+def _named(task: TaskConfig, name: str, *, config_dir: Path | None) -> TaskConfig:
+    """Return the task; a UsageError if the file NAME.yaml gives it another name, or starts that are no other tasks."""
+    options = group_options("task", config_dir)
+    if unknown := [start for start in task.init_from if start not in options or start == name]:
+        hint = did_you_mean(unknown[0], options)
+        raise UsageError(f"task/{name}.yaml: init_from={unknown[0]}: must be another task{hint}")
+    if task.name != name:
+        raise UsageError(f"task/{name}.yaml: name={task.name}: must be {name}, like the file")
+    return task
 
 
 def shipped_encoders() -> dict[str, schema.EncoderConfig]:
@@ -179,7 +191,7 @@ def compose_keys(overrides: Sequence[str], config_dir: Path | None = None) -> Sw
                 _put(composed, override.key_or_group, value=override.value())
             if not paths:  # which are literal: OmegaConf would insert the environment into them
                 composed = OmegaConf.to_container(OmegaConf.create(composed), resolve=True)
-        keys = build(SweepConfig, composed)
+        return build(SweepConfig, composed)
     except (HydraException, OmegaConfBaseException, UsageError) as error:
         raise UsageError(located(_explain(error, config_dir), files, words=overrides)) from error
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:  # of a file that another one names in its defaults
@@ -190,14 +202,6 @@ def compose_keys(overrides: Sequence[str], config_dir: Path | None = None) -> Sw
     except _ODD as error:
         reason = f"{type(error).__name__}: {first_line(error)}"
         raise UsageError(f"{config_dir or 'KEY=VALUE'}: cannot be composed ({reason})") from error
-    task = (last_word(words, "task") or "").removeprefix("task=")
-    options = group_options("task", config_dir)
-    if unknown := [start for start in keys.task.init_from if start not in options or start == task]:
-        hint = did_you_mean(unknown[0], options)
-        raise UsageError(f"task/{task}.yaml: init_from={unknown[0]}: must be another task{hint}")
-    if keys.task.name != task:
-        raise UsageError(f"task/{task}.yaml: name={keys.task.name}: must be {task}, like the file")
-    return keys
 
 
 def _put(inside: Any, key: str, *, value: Any) -> None:
