@@ -74,8 +74,8 @@ def compose_sweep(overrides: Sequence[str], *, config_dir: Path | None = None) -
     if lists.encoders is not None and (word := last_word(overrides, "encoder")):
         raise UsageError(f"{word} and {last_word(overrides, 'encoders') or 'encoders'}: give one of the two")
     product = list[RunConfig]()
-    for name in lists.encoders or [None]:
-        encoder = [] if name is None else [f"encoder={name if name.isidentifier() else quote_value(name)}"]
+    named = [name if name.isidentifier() else quote_value(name) for name in lists.encoders or []]
+    for encoder in [[f"encoder={name}"] for name in named] or [[]]:
         first, *others = ([*rest, *encoder, f"task={task}"] for task in lists.tasks)
         product.append(probe := compose_run(first, config_dir=config_dir))
         # Composing is slow; if only the encoder differs, the other tasks get a copy of it.

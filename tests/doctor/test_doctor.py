@@ -309,7 +309,12 @@ def test_the_room_for_results_has_snapshots_of_the_runs_at_work_and_each_kept_mo
     facts = {"device": "cpu", "gpus": 0, "name": "any", "precision": "float32", "remarks": []}
     monkeypatch.setattr(module, "ask_torch", lambda **_: facts)
     needs = list[Need]()
-    monkeypatch.setattr(module, "examine_disk", lambda given: needs.extend(given) or [])
+
+    def note(given: Sequence[Need]) -> list[Finding]:
+        needs.extend(given)
+        return []
+
+    monkeypatch.setattr(module, "examine_disk", note)
     words = ["tasks=[rte,mrpc]", "seeds=[1,2]", "data=sample", "encoder=minilm", "executor=serial", "save_model=true"]
     found = {finding.name: finding.found for finding in module.examine_sweep(compose_sweep(words), [])}
     assert "weights of" in found["encoder minilm"]
