@@ -36,8 +36,9 @@ def replace_atomically(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
         os.close(descriptor)
+        temporary = Path(name)
         try:
-            yield (temporary := Path(name))
+            yield temporary
             _make_lasting(temporary)
             temporary.replace(path)
         finally:

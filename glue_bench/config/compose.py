@@ -5,7 +5,7 @@ import copy
 import functools
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,9 @@ from glue_bench.config.schema import PATH_KEYS, RunConfig, RunKeys, Sweep, Sweep
 from glue_bench.errors import UsageError, did_you_mean, list_names
 from glue_bench.text import first_line, quote, quote_value
 
+# What OmegaConf raises for values that YAML has and a configuration has not, as a number of 5,000 digits.
+_ODD = (ValueError, TypeError, KeyError, AttributeError, RecursionError, AssertionError)
+
 
 def compose_run(overrides: Sequence[str], *, config_dir: Path | None = None) -> RunConfig:
     """Compose and check one run from `key=value` words; a UsageError for an unknown key or name, or a bad value."""
@@ -32,6 +35,7 @@ def compose_run(overrides: Sequence[str], *, config_dir: Path | None = None) -> 
     if not name:
         raise UsageError(f"task: must be given, as task=NAME. Allowed: {', '.join(group_options('task', config_dir))}")
     keys = compose_keys(overrides, config_dir)
+    _named(keys.task, name, config_dir=config_dir)
     for own, other in schema.REPLACES.items():
         if getattr(keys.trainer, own) is not None and (word := last_word(overrides, f"trainer.{other}")):
             raise UsageError(f"{word}: has no effect with trainer.{own}; add trainer.{own}=null")
@@ -70,9 +74,9 @@ def compose_sweep(overrides: Sequence[str], *, config_dir: Path | None = None) -
     if lists.encoders is not None and (word := last_word(overrides, "encoder")):
         raise UsageError(f"{word} and {last_word(overrides, 'encoders') or 'encoders'}: give one of the two")
     product = list[RunConfig]()
-    for name in lists.encoders or [""]:
-        encoder = f"encoder={name if name.isidentifier() else quote_value(name)}"
-        first, *others = ([*rest, *([encoder] if name else []), f"task={task}"] for task in lists.tasks)
+    named = [name if name.isidentifier() else quote_value(name) for name in lists.encoders or []]
+    for encoder in [[f"encoder={name}"] for name in named] or [[]]:
+        first, *others = ([*rest, *encoder, f"task={task}"] for task in lists.tasks)
         product.append(probe := compose_run(first, config_dir=config_dir))
         # Composing is slow; if only the encoder differs, the other tasks get a copy of it.
         if len(product) > 1 and replace(probe, encoder=product[0].encoder) == product[0]:
@@ -112,7 +116,18 @@ def compose_task(name: str, *, config_dir: Path | None = None) -> TaskConfig:
     words = check_words([f"task={name}"], config_dir)
     if name in group_options("task"):
         return build(TaskConfig, _read_shipped("task", name), where="task")
-    return compose_keys(words, config_dir).task
+    return _named(compose_keys(words, config_dir).task, name, config_dir=config_dir)
+
+
+def _named(task: TaskConfig, name: str, *, config_dir: Path | None) -> TaskConfig:
+    """Return the task; a UsageError if the file NAME.yaml gives it another name, or starts that are no other tasks."""
+    options = group_options("task", config_dir)
+    if unknown := [start for start in task.init_from if start not in options or start == name]:
+        hint = did_you_mean(unknown[0], options)
+        raise UsageError(f"task/{name}.yaml: init_from={unknown[0]}: must be another task{hint}")
+    if task.name != name:
+        raise UsageError(f"task/{name}.yaml: name={task.name}: must be {name}, like the file")
+    return task
 
 
 def shipped_encoders() -> dict[str, schema.EncoderConfig]:
@@ -135,15 +150,20 @@ def _start_of(keys: SweepConfig, task: str, *, config_dir: Path | None) -> str:
         if name not in tasks:
             hint = no_such("task", name, options=tasks)
             raise UsageError(f"init={{{quote(name)}:{quote(start)}}}: no such task{hint}")
-        require_one_of(f"init.{name}", start, allowed=["pretrained", *tasks])
-        chain = [name]
-        while chain[-1] in keys.init and chain.count(name) == 1 and len(chain) <= len(keys.init):
-            chain.append(keys.init[chain[-1]])
-        if chain.count(name) > 1:
-            allowed = ["pretrained", *(other for other in tasks if other not in chain)]
-            words = f"{list_names(allowed)}; {' from '.join(chain)} is a loop"
+        allowed = ["pretrained", *(other for other in tasks if name not in _chain(keys.init, other))]
+        if start in tasks and start not in allowed:
+            words = f"{list_names(allowed)}; {' from '.join([name, *_chain(keys.init, start)])} is a loop"
             raise UsageError(f"init.{name}={start}: must be one of {words}")
+        require_one_of(f"init.{name}", start, allowed=allowed)
     return keys.init.get(task, "pretrained")
+
+
+def _chain(starts: Mapping[str, str], task: str) -> list[str]:
+    """Return a task, the one that it starts from, and so on."""
+    chain = [task]
+    while (start := starts.get(chain[-1], "pretrained")) not in (*chain, "pretrained"):
+        chain.append(start)
+    return chain
 
 
 def _place_in_grid(config: RunConfig, values: dict[str, Any]) -> RunConfig:
@@ -171,24 +191,17 @@ def compose_keys(overrides: Sequence[str], config_dir: Path | None = None) -> Sw
                 _put(composed, override.key_or_group, value=override.value())
             if not paths:  # which are literal: OmegaConf would insert the environment into them
                 composed = OmegaConf.to_container(OmegaConf.create(composed), resolve=True)
-        keys = build(SweepConfig, composed)
+        return build(SweepConfig, composed)
     except (HydraException, OmegaConfBaseException, UsageError) as error:
         raise UsageError(located(_explain(error, config_dir), files, words=overrides)) from error
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:  # of a file that another one names in its defaults
         where = getattr(getattr(error, "problem_mark", None), "name", None) or getattr(error, "filename", None)
-        if isinstance(error, OSError) and not where:
+        if isinstance(error, FileNotFoundError) and not where:
             raise UsageError(f"the working folder no longer exists: {error.strerror}; change to another") from error
         raise unreadable(where or f"a file under {config_dir or conf_folder()}", error) from error
-    except Exception as error:  # OmegaConf's many, for what YAML has and a configuration has not: 5,000 digits
+    except _ODD as error:
         reason = f"{type(error).__name__}: {first_line(error)}"
         raise UsageError(f"{config_dir or 'KEY=VALUE'}: cannot be composed ({reason})") from error
-    task, options = (last_word(words, "task") or "").removeprefix("task="), group_options("task", config_dir)
-    if unknown := [start for start in keys.task.init_from if start not in options or start == task]:
-        hint = did_you_mean(unknown[0], options)
-        raise UsageError(f"task/{task}.yaml: init_from={unknown[0]}: must be another task{hint}")
-    if keys.task.name != task:
-        raise UsageError(f"task/{task}.yaml: name={keys.task.name}: must be {task}, like the file")
-    return keys
 
 
 def _put(inside: Any, key: str, *, value: Any) -> None:

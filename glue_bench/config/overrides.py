@@ -25,21 +25,39 @@ OPTIONAL = ("protocol", "preset")  # groups that may be left out
 _GUESSED = ("task", "encoder", "preset", "protocol", "recipe")  # groups in which a bare word is looked up
 _MOST_SEEDS = 1000  # of a range
 _ELSEWHERE = {  # what other programs call our keys, where it is not nearly the same
-    "trainer.learning_rate": "lr rate", "trainer.epochs": "ep num_epochs", "trainer.weight_decay": "wd decay l2",
-    "trainer.batch_size": "bs batch train_batch_size per_device_train_batch_size", "trainer.epsilon": "eps adam_eps",
-    "trainer.eval_batch_size": "per_device_eval_batch_size", "trainer.max_length": "maxlen seq_length",
-    "trainer.updates": "steps num_steps total_steps iterations", "trainer.warmup": "warmup_ratio",
-    "trainer.warmup_updates": "warmup_steps", "trainer.schedule": "lr_scheduler", "trainer.layer_decay": "llrd",
-    "trainer.clip_norm": "max_grad_norm grad_clip gradient_clip_val clip clipping", "trainer.betas": "adam_beta2",
+    "trainer.learning_rate": "lr rate",
+    "trainer.epochs": "ep num_epochs",
+    "trainer.weight_decay": "wd decay l2",
+    "trainer.batch_size": "bs batch train_batch_size per_device_train_batch_size",
+    "trainer.epsilon": "eps adam_eps",
+    "trainer.eval_batch_size": "per_device_eval_batch_size",
+    "trainer.max_length": "maxlen seq_length",
+    "trainer.updates": "steps num_steps total_steps iterations",
+    "trainer.warmup": "warmup_ratio",
+    "trainer.warmup_updates": "warmup_steps",
+    "trainer.schedule": "lr_scheduler",
+    "trainer.layer_decay": "llrd",
+    "trainer.clip_norm": "max_grad_norm grad_clip gradient_clip_val clip clipping",
+    "trainer.betas": "adam_beta2",
     "trainer.accumulation": "gradient_accumulation_steps grad_accum accumulate_grad_batches",
-    "trainer.precision": "bf16 fp32 dtype amp half", "trainer.device": "gpu cuda cpu",
-    "trainer.eval_every": "eval_steps eval_strategy", "trainer.snapshot_minutes": "save_steps checkpoint_every",
-    "trainer.log_every": "logging_steps", "trainer.patience": "early_stopping", "peft.targets": "target_modules",
-    "peft.rank": "lora_r r", "peft.alpha": "lora_alpha alpha", "data.max_train_rows": "max_train_samples limit n_train",
-    "data.max_eval_rows": "max_eval_samples n_eval", "encoder": "model model_name checkpoint backbone",
-    "task": "task_name", "seed": "random_seed rng", "results_dir": "out output outdir", "save_model": "save",
+    "trainer.precision": "bf16 fp32 dtype amp half",
+    "trainer.device": "gpu cuda cpu",
+    "trainer.eval_every": "eval_steps eval_strategy",
+    "trainer.snapshot_minutes": "save_steps checkpoint_every",
+    "trainer.log_every": "logging_steps",
+    "trainer.patience": "early_stopping",
+    "peft.targets": "target_modules",
+    "peft.rank": "lora_r r",
+    "peft.alpha": "lora_alpha alpha",
+    "data.max_train_rows": "max_train_samples limit n_train",
+    "data.max_eval_rows": "max_eval_samples n_eval",
+    "encoder": "model model_name checkpoint backbone",
+    "task": "task_name",
+    "seed": "random_seed rng",
+    "results_dir": "out output outdir",
+    "save_model": "save",
     "executor.workers": "jobs parallel",
-}  # fmt: skip
+}
 # The keys that a word can stand for, with their types. The facts of a task are fixed.
 _HINTS: dict[str, object] = {"task": str, "encoder": str}
 _HINTS |= {item.name: item.hint for item in walk(SweepConfig) if not item.name.startswith("task.")}
@@ -153,10 +171,10 @@ def _spell_out(word: str, config_dir: Path | None) -> list[str]:
             return ["encoder=custom", _quote_path(f"encoder.path={name}")]
         if "/" in name and HUB_ID.holds(name):
             if Path(name).is_dir():
-                either = (
-                    f"for the folder write encoder=./{name}, for that on the hub encoder=custom encoder.hub_id={name}"
+                also = f"for that on the hub encoder=custom encoder.hub_id={name}"
+                raise UsageError(
+                    f"{word}: there is a folder of this name; for the folder write encoder=./{name}, {also}"
                 )
-                raise UsageError(f"{word}: there is a folder of this name; {either}")
             return ["encoder=custom", f"encoder.hub_id={name}"]
     return [_quote_path(word)]
 
@@ -175,16 +193,18 @@ def _spell_out_seed(word: str, part: str) -> str:
 def _check_override(override: Override, config_dir: Path | None) -> None:
     """Refuse unknown names and keys before Hydra runs, so that the error can be one line."""
     word, key, value = quote(override.input_line or ""), quote(override.key_or_group), override.value()
-    trainer_key, many = key.removeprefix("trainer."), isinstance(value, list)
+    in_grid, is_list = key.removeprefix("trainer."), isinstance(value, list)
     if override.is_add() or override.is_force_add() or override.is_delete() or override.package is not None:
         raise UsageError(f"{word}: only key=value is used here; every key has a default already")
     if re.match(r"hydra\b", key):
         raise UsageError(f"{word}: Hydra's own settings are not used here; the results folder is results_dir=FOLDER")
     if override.is_sweep_override():
-        lists, values = [name for name in (key, f"{key}s") if _takes_list(_HINTS.get(name))], word.partition("=")[2]
-        hint = f", or a list as in {lists[0]}=[{values}]{' with `sweep`' * (lists[0] != key)}" if lists else ""
-        hint = f", or a list as in grid.{trainer_key}=[A,B] with `sweep`" if trainer_key in GRID_KEYS else hint
-        raise UsageError(f"{word}: several values need `run -m`{hint}")
+        as_list = f", or a list as in {key}=[{word.partition('=')[2]}]" if _takes_list(_HINTS.get(key)) else ""
+        if in_grid in GRID_KEYS:
+            as_list = f", or a list as in grid.{in_grid}=[A,B] with `sweep`"
+        elif f"{key}s" in _HINTS:
+            as_list = f", or a list as in {key}s=[{word.partition('=')[2]}] with `sweep`"
+        raise UsageError(f"{word}: several values need `run -m`{as_list}")
     if key in GROUPS:
         name = value if isinstance(value, str) else word.partition("=")[2]  # Hydra's number as it was written
         options = group_options(key, config_dir) + (["null"] if key in OPTIONAL else [])
@@ -196,13 +216,15 @@ def _check_override(override: Override, config_dir: Path | None) -> None:
         if (name := key.removeprefix("grid.")) not in GRID_KEYS:
             meant = [each for full in find_keys(name) if (each := full.removeprefix("trainer.")) in GRID_KEYS]
             raise UsageError(f"{key}: a grid has no such key{did_you_mean((meant or [name])[0], GRID_KEYS)}")
-        if not many:
+        if not is_list:
             raise UsageError(f"{word}: must be a list, as in {key}=[A,B]")
     elif key.startswith("task.") and key != "task.columns":
         raise UsageError(f"{word}: the facts of a task are not overridden; write task/NAME.yaml and use --config-dir")
-    elif not (_takes_list(hint := check_key(key)) or is_dataclass(hint)) and many:
-        several = f"; `sweep` tries several with grid.{word.removeprefix('trainer.')}"
-        raise UsageError(f"{word}: must be one value{several if trainer_key in GRID_KEYS else ''}")
+    else:
+        hint = check_key(key)
+        if is_list and not _takes_list(hint) and not is_dataclass(hint):
+            several = f"; `sweep` tries several with grid.{word.removeprefix('trainer.')}"
+            raise UsageError(f"{word}: must be one value{several if in_grid in GRID_KEYS else ''}")
 
 
 def _takes_list(hint: Any) -> bool:

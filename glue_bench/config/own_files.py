@@ -1,6 +1,7 @@
 """The YAML files that a user adds with --config-dir: checked before Hydra, which expands aliases and inserts the
 environment, merges them; and where in them a key is written."""
 
+import contextlib
 import functools
 import re
 import stat
@@ -46,23 +47,13 @@ def check_own_files(folder: Path) -> None:
         found = path.lstat() if path.is_symlink() and not path.exists() else path.stat()
         if not stat.S_ISREG(found.st_mode) or found.st_size > _LARGEST:
             raise UsageError(f"{path}: not a regular file of at most {_LARGEST >> 20} MiB")
-        try:
-            root = _load(path, found.st_mtime_ns)[1]
-        except _NotYamlError:
-            continue
-        for key, entries in root.value if isinstance(root, yaml.MappingNode) else ():
-            events = yaml.parse(yaml.serialize(entries)) if key.value == "defaults" else ()
-            for text in (event.value for event in events if isinstance(event, yaml.ScalarEvent)):
-                word = (text.split() or [""])[-1]  # which may name Hydra's own groups, or other folders
-                absolute = word.startswith("/") and re.split("[@/]", word.lstrip("/"))[0] not in GROUPS
-                if absolute or ".." in word:
-                    must = f"must be files of {', '.join(GROUPS)}"
-                    raise UsageError(f"{path.parent.name}/{path.name}: defaults name {quote(word)}; {must}")
+        with contextlib.suppress(_NotYamlError):
+            _load(path, found.st_mtime_ns)
 
 
 @functools.lru_cache(maxsize=1024)
 def _load(path: Path, changed: int) -> tuple[str, yaml.Node | None]:  # noqa: ARG001 - a part of the key
-    """Return a file's text and root."""
+    """Return a file's text and root; a UsageError names file and line of a fault."""
     name, depth = f"{path.parent.name}/{path.name}", 0
     try:
         text = read_text(path).removeprefix("\ufeff")
@@ -78,9 +69,17 @@ def _load(path: Path, changed: int) -> tuple[str, yaml.Node | None]:  # noqa: AR
             if isinstance(event, yaml.ScalarEvent) and "${" in event.value:
                 shown = quote(event.value)
                 raise UsageError(f"{where}: {shown}: interpolation is not used here; write the value itself")
-        return text, yaml.compose(text, Loader=yaml.SafeLoader)
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
     except (yaml.YAMLError, OSError, ValueError) as error:
         raise unreadable(path, error) from error
+    for key, entries in root.value if isinstance(root, yaml.MappingNode) else ():
+        events = yaml.parse(yaml.serialize(entries)) if key.value == "defaults" else ()
+        for entry in (event.value for event in events if isinstance(event, yaml.ScalarEvent)):
+            word = (entry.split() or [""])[-1]  # which may name Hydra's own groups, or other folders
+            absolute = word.startswith("/") and re.split("[@/]", word.lstrip("/"))[0] not in GROUPS
+            if absolute or ".." in word:
+                raise UsageError(f"{name}: defaults name {quote(word)}; must be files of {', '.join(GROUPS)}")
+    return text, root
 
 
 def chosen_files(words: Sequence[str], config_dir: Path | None) -> list[OwnFile]:
@@ -89,8 +88,11 @@ def chosen_files(words: Sequence[str], config_dir: Path | None) -> list[OwnFile]
     places = [("trainer", f"recipe/{names['recipe'] or 'default'}/{names['task']}")]
     places += [(group, f"{group}/{name}") for group, name in names.items()]
     places += [("protocol", f"protocol/{names['protocol']}/{names['task']}")]
-    every = [(group, f"{name}.yaml", (config_dir or Path()) / f"{name}.yaml") for group, name in places if config_dir]
-    return [_read_own(path, name, group=group) for group, name, path in every if path.is_file()]
+    found = list[OwnFile]()
+    for group, name in places:
+        if config_dir and (path := config_dir / f"{name}.yaml").is_file():
+            found.append(_read_own(path, f"{name}.yaml", group=group))
+    return found
 
 
 def _read_own(path: Path, name: str, *, group: str) -> OwnFile:

@@ -55,8 +55,9 @@ class EncoderConfig:
         """Require exactly one place, and a revision of a hub's repository."""
         given = [f"encoder.{name}" for name in ("path", "package", "hub_id") if getattr(self, name)]
         if len(given) != 1:
-            one_of = "with encoder=custom, give exactly one of encoder.path, encoder.hub_id and encoder.package"
-            raise UsageError(f"encoder: {one_of}; found {' and '.join(given) or 'none of them'}")
+            one_of = "exactly one of encoder.path=FOLDER, encoder.hub_id=ORG/NAME and encoder.package"
+            found = " and ".join(given) or "none of them"
+            raise UsageError(f"encoder: with encoder=custom, give {one_of}; found {found}")
         yield "encoder.revision", self.revision, not self.hub_id or bool(self.revision), _REVISION.words
 
 
@@ -67,7 +68,9 @@ class DataConfig:
     source: Literal["hub", "local", "sample"] = key("where the rows come from")
     dataset: str | None = key("the hub's dataset, as ORG/NAME", HUB_ID, default=None)
     revision: str | None = key("a commit of 40 digits, a branch or a tag on the hub", _REVISION, default=None)
-    path: str | None = key("data=local: folder with TASK/SPLIT.parquet, .csv, ...", _PATH, path=True, default=None)
+    path: str | None = key(
+        "data=local: folder with TASK/SPLIT.parquet, .csv, .jsonl, ... (docs/data.md)", _PATH, path=True, default=None
+    )
     max_train_rows: int | None = key("use only N training rows", _ONE_OR_MORE, default=None)
     max_eval_rows: int | None = key("use only N rows of each validation split", _ONE_OR_MORE, default=None)
     sample: Literal["first", "random", "stratified"] = key(
@@ -81,7 +84,8 @@ class DataConfig:
         local, hub = self.source == "local", self.source == "hub"
         if self.path is not None and not local:
             raise UsageError(f"data.path={self.path}: only read with data=local, but data={self.source}")
-        yield "data.path", self.path, not local or bool(self.path), "a folder with TASK/SPLIT.parquet"
+        words = "a folder with TASK/SPLIT.parquet, as in rte/train.parquet"
+        yield "data.path", self.path, not local or bool(self.path), words
         yield "data.dataset", self.dataset, not hub or bool(self.dataset), "ORG/NAME"
         yield "data.revision", self.revision, not hub or bool(self.revision), _REVISION.words
 
@@ -91,7 +95,9 @@ class TrainerConfig:
     """How a model is fitted. A batch is the rows of one update, whatever `accumulation` splits it into."""
 
     epochs: int = key("passes over the training rows", _ONE_OR_MORE, grid=True)
-    updates: int | None = key("updates in all, in place of epochs", _ONE_OR_MORE, grid=True, default=None)
+    updates: int | None = key(
+        "total number of updates, instead of epochs; may cut the last one short", _ONE_OR_MORE, grid=True, default=None
+    )
     batch_size: int = key("rows of one update", _ONE_OR_MORE, grid=True)
     accumulation: int = rounding("micro-batches of a batch; the update is the same", _ONE_OR_MORE, usual=1)
     learning_rate: float = key("the highest learning rate", ABOVE_ZERO, grid=True)
@@ -114,10 +120,16 @@ class TrainerConfig:
     class_weights: list[float] | Literal["balanced"] | None = later(
         "of the loss, in the order of the labels; balanced: in inverse proportion to the rows", _WEIGHTS, default=None
     )
-    patience: int | None = later("epochs without a better one before training ends", _ONE_OR_MORE, default=None)
+    patience: int | None = later(
+        "epochs without a better one before training ends; the learning rate is planned for all",
+        _ONE_OR_MORE,
+        default=None,
+    )
     eval_batch_size: int = execution("rows of a batch when predicting; on an NVIDIA GPU 16,384 tokens", _ONE_OR_MORE)
     device: str = execution("the device that a run uses", _DEVICE)
-    precision: Literal["auto", "float32", "bfloat16"] = rounding("auto: bfloat16 on a GPU that has it", usual="auto")
+    precision: Literal["auto", "float32", "bfloat16"] = rounding(
+        "auto: bfloat16 on a GPU that has it, else float32", usual="auto"
+    )
     deterministic: bool = execution("deterministic kernels on a GPU; CPU runs are always deterministic")
     engine: Literal["auto", "flat", "padded"] = rounding(
         "flat: without padding; padded: as transformers; auto: flat if a check at load finds equal logits", usual="auto"
@@ -126,8 +138,12 @@ class TrainerConfig:
         "matrix products on a CPU; auto: oneDNN's if exact and wider", role="rounding", default="auto", usual="auto"
     )
     # Plans of earlier versions have neither it nor the next five.
-    graph: Literal["auto", "off"] = execution("auto: on one GPU an update is one CUDA graph", default="auto")
-    kernels: _Switch = execution("auto: on one NVIDIA GPU BERT and RoBERTa train by our kernels", default="auto")
+    graph: Literal["auto", "off"] = execution(
+        "auto: on one GPU an update is one CUDA graph; off: kernels start one by one, to find faults", default="auto"
+    )
+    kernels: _Switch = execution(
+        "auto: on one NVIDIA GPU with Triton BERT and RoBERTa train by our kernels; torch: torch's", default="auto"
+    )
     attention_kernel: _Switch = execution("torch: torch's attention among our kernels, to find faults", default="auto")
     adamw_kernel: _Switch = execution("torch: torch's AdamW among our kernels, to find faults", default="auto")
     embedding_kernel: _Switch = execution("torch: torch's gradients of embeddings, to find faults", default="auto")
@@ -137,13 +153,16 @@ class TrainerConfig:
         default=None,
     )
     log_every: int = bookkeeping("updates between two lines of history.jsonl", _ONE_OR_MORE)
-    snapshot_minutes: float = bookkeeping("minutes between snapshots; 0: only at a signal", _ZERO_OR_MORE)
+    snapshot_minutes: float = bookkeeping(
+        "minutes between snapshots; 0: only when a signal stops the run", _ZERO_OR_MORE
+    )
 
     def rules(self) -> Iterator[keys.Rule]:
-        """Require at most as many micro-batches as rows."""
-        micro, floor = self.accumulation, self.floor
-        yield "trainer.accumulation", micro, micro <= self.batch_size, "at most trainer.batch_size"
-        yield "trainer.floor", floor, floor == 0 or self.schedule != "constant", "0 with trainer.schedule=constant"
+        """Require at most as many micro-batches as rows, and a floor only where the learning rate falls."""
+        fits = self.accumulation <= self.batch_size
+        yield "trainer.accumulation", self.accumulation, fits, "at most trainer.batch_size"
+        falls = self.schedule != "constant" or self.floor == 0
+        yield "trainer.floor", self.floor, falls, "0 with trainer.schedule=constant, which does not fall"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -209,7 +228,9 @@ class ExecutorConfig:
 
     kind: Literal["local", "serial", "slurm"] = key("who runs the sweep")
     workers: str = key("runs at a time; auto: what the machine has room for (local), 8 (slurm)", _WORKERS)
-    runs_per_gpu: int | None = key("runs that share a GPU; null: up to 4 with MPS and memory for them", _ONE_OR_MORE)
+    runs_per_gpu: int | None = key(
+        "runs that share a GPU; null: up to 4 with NVIDIA's MPS, enough memory and no other user, else 1", _ONE_OR_MORE
+    )
     timeout: float = key("minutes without progress after which a hung run is killed; 0: never", at_least(0, " minutes"))
     slurm: SlurmConfig
 
@@ -234,7 +255,8 @@ class RunKeys:
         "or on one half of the dev set, drawn by the seed: then only the other half is scored"
     )
     head: Literal["default", "first", "mean", "max"] = later(
-        "default: the family's own; else ours, on the first token, or the mean or max over all", default="default"
+        "default: the family's own in transformers; else ours, on the first token, or the mean or max over all",
+        default="default",
     )
     freeze: Literal["none", "embeddings", "encoder"] = later("not trained; encoder: linear probing", default="none")
     holdout: float = key("share of the training rows that selection=holdout holds out", _PART)
@@ -265,22 +287,18 @@ class RunKeys:
 class RunConfig(RunKeys):
     """One run, with what `compose` derived for it. A record's `config` holds all of it."""
 
-    recipe_changes: dict[str, str] = key("", make=dict)  # trainer values that are not the recipe's
-    cell: dict[str, Any] = key("", make=dict)  # this run's trainer values under the keys of `grid`
-    init_seeds: list[int] = key("", make=list)  # that init_seed=median or best chooses among
+    recipe_changes: dict[str, str] = key("trainer values that are not the recipe's", make=dict)
+    cell: dict[str, Any] = key("this run's trainer values under the keys of `grid`", make=dict)
+    init_seeds: list[int] = key("seeds that init_seed=median or best chooses among", make=list)
 
     def rules(self) -> Iterator[keys.Rule]:
         """Require what `RunKeys` does, what a prefix leaves possible, and a loss that the task can have."""
         yield from RunKeys.rules(self)
         if self.peft.method == "prefix":
-            start, decay = self.init, self.trainer.layer_decay
-            yield (
-                "init",
-                start,
-                start == "pretrained",
-                "pretrained with peft=prefix, which cannot be merged into another",
-            )
-            yield "trainer.layer_decay", decay, decay == 1, "1 with peft=prefix, which is one table for all layers"
+            words = "pretrained with peft=prefix, which cannot be merged into an encoder to start from"
+            yield "init", self.init, self.init == "pretrained", words
+            decay, words = self.trainer.layer_decay, "1 with peft=prefix, which is one table for all layers"
+            yield "trainer.layer_decay", decay, decay == 1, words
         weights, smoothing, classes = self.trainer.class_weights, self.trainer.label_smoothing, len(self.task.labels)
         if self.task.kind == "regression":
             yield "trainer.label_smoothing", smoothing, smoothing == 0, f"0 for {self.task.name}, which has no classes"

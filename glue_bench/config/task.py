@@ -30,7 +30,6 @@ _ONE_OR_TWO = Must(
     "one or two different column names, not label or idx",
     lambda names: len({*names}) == len(names) in (1, 2) and not {*map(str.strip, names)} & {"", "label", "idx"},
 )
-_COUNTS = Must("1 or more", lambda rows: all(count >= 1 for count in rows.values()))
 _TITLES = {"f1": "F1", "matthews": "Matthews", "pearson": "Pearson", "spearman": "Spearman"}  # in the words of tables
 HALF = "only half of the dev rows is scored"  # with selection=halves
 
@@ -62,15 +61,21 @@ class TaskConfig:
     texts: list[str] = key("the text columns", _ONE_OR_TWO)
     labels: list[str] = key("classes, in the order of the codes 0, 1, ...", make=list)
     label_range: list[float] | None = key("lowest and highest label of a regression", default=None)
-    columns: dict[str, str] = key("the file's names of texts, label and idx, if others", later=True, make=dict)
+    columns: dict[str, str] = key(
+        "the file's names of text columns, label and idx, where they differ", later=True, make=dict
+    )
     metrics: list[Metric] = key("metrics of the predictions", DISTINCT)
-    headline: Metric | None = bookkeeping("score without a convention; null: the first of `metrics`", default=None)
+    headline: Metric | None = bookkeeping(
+        "the metric that is the task's score where no convention says more; null: the first of `metrics`", default=None
+    )
     train: str = key("the training split", NAME, default="train")
     validation: list[str] = key("the splits that are scored", _NAMES, make=lambda: ["validation"])
     test: list[str] = bookkeeping("the splits without labels", _NAMES, make=lambda: ["test"])
-    rows: dict[str, int] = bookkeeping("number of official rows of each split", _COUNTS, make=dict)
+    rows: dict[str, int] = bookkeeping("number of official rows of each split", make=dict)
     fingerprints: dict[str, str] = bookkeeping("hash of a split's official texts and labels, if known", make=dict)
-    conventions: dict[Convention, list[str]] = bookkeeping("SPLIT.METRIC scores that each is the mean of", make=dict)
+    conventions: dict[Convention, list[str]] = bookkeeping(
+        "for each convention, the SPLIT.METRIC scores that the table averages", make=dict
+    )
     hub_config: str | None = key("folder in the hub's dataset; null: the task's name", NAME, default=None)
     init_from: list[str] = bookkeeping("tasks whose runs this task may start from (init=TASK)", make=list)
     leaderboard: dict[str, str] = bookkeeping(
@@ -106,6 +111,8 @@ class TaskConfig:
             yield f"task.conventions.{convention}", parts, DISTINCT.holds(parts), "SPLIT.METRIC scores, each only once"
             for part in parts:
                 require_one_of(f"task.conventions.{convention}", part, allowed=[*map(str, self.every_part())])
+        for split, count in self.rows.items():
+            yield f"task.rows.{split}", count, count >= 1, "1 or more"
         official = "a split with official rows in task.rows"
         for split, fingerprint in self.fingerprints.items():
             yield "task.fingerprints", split, split in self.rows, official
@@ -173,7 +180,7 @@ class TaskConfig:
                 reasons.append(f"no official row count is known for {split}")
             elif used != official:
                 reasons.append(f"{split} has {used:,} rows, official {official:,}")
-            elif len({each[split] for each in (fingerprints, self.fingerprints) if split in each}) == 2:
+            elif split in fingerprints and fingerprints[split] != self.fingerprints.get(split, fingerprints[split]):
                 reasons.append(f"{split}'s rows are not the official ones")
         return reasons
 

@@ -145,8 +145,7 @@ def join_parts(parts: Sequence[Texts]) -> Texts:
 def empty_rows(rows: Texts) -> str:
     """Name the rows, counted from 1, with an empty text: training on them and predictions for them mean little."""
     empty = np.flatnonzero(np.array([[not text.strip() for text in column] for column in rows.texts]).any(axis=0))
-    more = f" and {len(empty) - 1:,} more" if len(empty) > 1 else ""
-    return f"row {empty[0] + 1}{more}: a text is empty" if len(empty) else ""
+    return f"row {list_names(map(str, empty + 1), 1)}: a text is empty" if len(empty) else ""
 
 
 def check_rows(table: Table, task: TaskConfig) -> Split:

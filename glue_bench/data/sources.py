@@ -13,7 +13,7 @@ import numpy as np
 from glue_bench.config.schema import DataConfig, TaskConfig
 from glue_bench.data.hub import commit_of, fetch_file, is_commit
 from glue_bench.data.tables import FILE_TYPES, TEXT_TYPES, Columns, Original, Table, read_table, read_text, type_of
-from glue_bench.errors import InputError, UsageError, did_you_mean
+from glue_bench.errors import InputError, UsageError, did_you_mean, list_names
 from glue_bench.files import file_sha256
 from glue_bench.reading import is_file_name, read_json
 from glue_bench.text import first_line
@@ -46,15 +46,14 @@ class SplitFiles:
 
     def __str__(self) -> str:
         """Name the first file, for messages."""
-        more = f" and {len(self.paths) - 1} more" if len(self.paths) > 1 else ""
-        return f"{self.paths[0]}{more}"
+        return list_names(map(str, self.paths), 1)
 
     @property
     def sha256(self) -> str:
         """SHA-256 of the content, for texts whatever their line ends, packed by gzip or not; errors as `read_text`."""
-        reads = {"parquet": None, "arrow": None}
         paths = (*self.paths, *filter(None, [self.dev_ids]))
-        hashes = [file_sha256(path, read=reads.get(type_of(path), _text_bytes)) for path in paths]
+        plain = [type_of(path) not in ("parquet", "arrow") for path in paths]
+        hashes = [file_sha256(path, read=_text_bytes if one else None) for path, one in zip(paths, plain, strict=True)]
         return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
     def read(self, task: TaskConfig) -> Iterator[Table]:

@@ -216,21 +216,21 @@ def _read_delimited(path: Path, *, delimiter: str, original: Original | None) ->
     try:
         names = glues.header if glues and glues.lacks_header(fields) else next(reader, [])
         header = [name.strip() for name in names]
-        lines = [(reader.line_num, row) for row in reader]
+        every = [(number, reader.line_num, row) for number, row in enumerate(reader)]
     except csv.Error as error:
         raise InputError(f"{path} line {before + reader.line_num}: {error}") from error
-    while lines and not ("".join(lines[-1][1]).strip() or len(lines[-1][1]) == len(header) == 1):
-        lines.pop()  # rows of nothing may follow
-    for number, row in lines if not glues else ():
-        if len(row) != len(header):
-            raise InputError(f"{path} line {before + number}: {len(row)} fields, not {len(header)}{plain}")
     # A row of GLUE's that is too short is half of a text with a line end: its readers drop both halves.
-    kept = [number for number, (_, row) in enumerate(lines) if len(row) >= len(header)]
-    rows = [lines[number][1] for number in kept]
+    lines = [line for line in every if not glues or len(line[2]) >= len(header)]
+    while lines and not ("".join(row := lines[-1][2]).strip() or len(row) == len(header) == 1):
+        lines.pop()  # rows of nothing may follow
+    for _, line, row in lines if not glues else ():
+        if len(row) != len(header):
+            raise InputError(f"{path} line {before + line}: {len(row)} fields, not {len(header)}{plain}")
+    numbers, rows = np.array([number for number, _, _ in lines]), [row for _, _, row in lines]
     used = [place for place, name in enumerate(header) if name or any(row[place].strip() for row in rows)]
     _check_header([header[place] for place in used], path)
     columns: dict[str, list[object]] = {header[place]: [row[place] for row in rows] for place in used}
-    return Table(where=str(path), columns=columns, numbers=np.array(kept) if len(kept) < len(lines) else None)
+    return Table(where=str(path), columns=columns, numbers=numbers if len(rows) < len(every) else None)
 
 
 def _is_quoted(text: str, delimiter: str, *, path: Path) -> bool:

@@ -12,7 +12,7 @@ from glue_bench.data.rows import load_task_data
 from glue_bench.data.sources import hub_files, resolve_source
 from glue_bench.doctor import LEAST_ROOM, NOTE, OK, PROBLEM, Finding, Need, examine_disk, nearest_folder
 from glue_bench.doctor.probe import ask_torch
-from glue_bench.errors import DiskError, GlueBenchError, InputError, UsageError
+from glue_bench.errors import DiskError, GlueBenchError, InputError, UsageError, list_names
 from glue_bench.files import cache_folder, check_writable
 from glue_bench.machine import has_nvidia_gpu, total_memory, usable_cores
 from glue_bench.models.pretrained import encoder_name, find_not_cached, resolve_pretrained, weight_files
@@ -38,7 +38,7 @@ _LEFT = {  # by row: what is counted, what is said of it, and the advice
     "records": ("damaged record", "{}, ignored", "nothing: a sweep repeats such a run"),
     "at work": ("run", "{}", ""),
     "leases": ("run", "the worker of {} died or stopped responding", "nothing: the same sweep takes them over"),
-    "snapshots": ("unfinished run", "{} with {size} of snapshots", "the same sweep resumes from them; or delete them"),
+    "snapshots": ("unfinished run", "{} with {size} of snapshots", "the same sweep resumes; or delete snapshots/"),
 }
 _REINSTALL = "install PyTorch for this machine: https://pytorch.org/get-started/locally"
 
@@ -199,7 +199,7 @@ def _examine_hub(
     return Finding(name, OK, found=f"{place['repo_id']} at {place['revision']}: {found}")
 
 
-def _problem(name: str, faults: Sequence[object], *, advice: str) -> Finding:
+def _problem(name: str, faults: Sequence[str | Exception], *, advice: str) -> Finding:
     found = "; ".join(dict.fromkeys(" ".join(str(fault).split()) for fault in faults))
     return Finding(name, PROBLEM, found=found, advice=advice)
 
@@ -275,9 +275,9 @@ def examine_results(store: RunStore) -> Iterator[Finding]:
     size = sum(file.stat().st_size for folder in left["snapshots"] for file in (folder / "snapshots").rglob("*"))
     for name, (noun, found, advice) in _LEFT.items():
         if paths := left[name]:
-            more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
             text = found.format(plural(len(paths), noun), size=format_bytes(size))
-            yield Finding(name, NOTE if advice else OK, found=f"{text}: {paths[0]}{more}", advice=advice)
+            where = list_names(map(str, paths), 1)
+            yield Finding(name, NOTE if advice else OK, found=f"{text}: {where}", advice=advice)
 
 
 def _examine_folder(name: str, folder: Path, *, setting: str, remark: str = "") -> list[Finding]:

@@ -23,7 +23,7 @@ Vector = NDArray[np.int64] | NDArray[np.float64]
 
 
 class GlueMetric(evaluate.Metric):  # type: ignore[misc]
-    """GLUE's scores in natural units; unlike `evaluate.load("glue")`, it downloads and runs no script."""
+    """GLUE's scores, 0 to 1 and correlations -1 to 1; unlike `evaluate.load("glue")`, this downloads no script."""
 
     def __init__(self, metrics: Sequence[str]) -> None:
         """Take names from `glue_bench.config.task.METRICS`."""

@@ -183,6 +183,7 @@ def test_a_mistake_is_one_line_that_names_the_key(words: list[str], message: str
         (["tasks=[rte,rte]"], "tasks=['rte', 'rte']: must be at least one, each only once"),
         (["tasks=[]"], "tasks=[]: must be at least one"),
         (["seeds=[1,-2]"], "seeds=[1, -2]: must be at least one, each only once, 0 to 4294967295"),
+        (["encoders=['']"], "encoder: with encoder=custom, give exactly one of encoder.path=FOLDER"),
         (["encoders=[minilmm]"], "encoder=minilmm: no such encoder; did you mean minilm?"),
         (["encoder=minilm", "encoders=[roberta]"], "give one of the two"),
         (["task=rte", "tasks=[rte]"], "give one of the two"),

@@ -49,6 +49,7 @@ from glue_bench.errors import UsageError
             "# @package _global_\ntrainer:\n  betas: {a: 1}\n",
             "line 3: trainer.betas: found KEY: VALUE lines; must be a list",
         ),
+        ("# @package _global_\ndefaults:\n- [[/hydra/x]]\n", "preset/mine.yaml: defaults name /hydra/x; must be files"),
         ("# @package _global_\nseed: &a [*a]\n", "preset/mine.yaml line 2: *a: write the value itself, no alias"),
     ],
 )
@@ -79,3 +80,12 @@ def test_a_mistake_in_the_file_of_a_recipe_for_one_task_is_located_there(tmp_pat
     (tmp_path / "recipe" / "mine" / "rte.yaml").write_text("trainer: {epochs: 7}\n")
     with pytest.raises(UsageError, match=r"^recipe/mine/rte\.yaml line 1: trainer\.trainer: no such key"):
         compose_run(["task=rte", "recipe=mine"], config_dir=tmp_path)
+
+
+def test_a_preset_for_one_task_is_checked_with_that_task_only(tmp_path: Path) -> None:
+    (tmp_path / "preset").mkdir()
+    (tmp_path / "preset" / "mine.yaml").write_text("# @package _global_\ntask: {init_from: [cola]}\n")
+    (config,) = compose_sweep(["tasks=[rte]", "preset=mine"], config_dir=tmp_path).configs
+    assert config.task.init_from == ["cola"]
+    with pytest.raises(UsageError, match=r"^task/cola\.yaml: init_from=cola: must be another task"):
+        compose_run(["task=cola", "preset=mine"], config_dir=tmp_path)

@@ -141,6 +141,8 @@ def test_a_users_own_protocol_is_one_file_and_its_runs_stand_beside_its_row(
         ("init={wnli:rte,rte:mnli,mnli:rte}", "; rte from mnli from rte is a loop"),
         ("init={qnli:mnli,mnli:qqp,qqp:qnli}", "init.qnli=mnli: must be one of pretrained, cola, mrpc"),
         ("init={qnli:mnli,mnli:qqp,qqp:qnli}", "; qnli from mnli from qqp from qnli is a loop"),
+        ("init={cola:mnly}", "init.cola=mnly: must be one of pretrained, mnli"),
+        ("init={rte:mnli,mnli:qnli,qnli:mnli}", "init.mnli=qnli: must be one of pretrained, cola, mrpc, qqp, sst2"),
         ("init_seed=worst", "init_seed=worst: must be median, best, or a whole number"),
         ("init_seed=-1", "init_seed=-1: must be 0 to 4294967295, median or best"),
         ("init={}", "init={}: must be a task, pretrained, or {TASK:START}"),

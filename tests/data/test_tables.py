@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from glue_bench.data.sources import ORIGINALS
 from glue_bench.data.tables import read_table
 from glue_bench.errors import InputError
 
@@ -79,6 +80,13 @@ def test_columns_of_json_are_in_the_files_order_and_null_where_a_row_lacks_them(
     columns = read_table(tmp_path / "a.jsonl").columns
     assert {**columns} == {"b": [1, 4, None], "z": [2, None, None], "a": [None, 3, None]}
     assert [*columns] == ["b", "z", "a"]
+
+
+def test_rows_of_nothing_are_left_out_also_before_half_a_text(tmp_path: Path) -> None:
+    path = tmp_path / "train.tsv"
+    path.write_text("index\tsentence\tlabel\n0\ta text\t1\n\t\t\nhalf\n")
+    table = read_table(path, ORIGINALS["sst2"])
+    assert dict(table.columns) == {"index": ["0"], "sentence": ["a text"], "label": ["1"]}
 
 
 @pytest.mark.parametrize(

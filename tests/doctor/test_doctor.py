@@ -299,3 +299,26 @@ def test_the_runs_that_others_start_from_are_counted_with_the_seeds_of_the_sweep
     sweep = compose_sweep(words)
     parents = compose_starts(sweep.configs[0], words)
     assert next(iter(examine_sweep(sweep, parents))).found.startswith("4 runs: rte; 2 seeds")
+
+
+def test_the_room_for_results_has_snapshots_of_the_runs_at_work_and_each_kept_model(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from glue_bench.doctor import sweep as module
+
+    facts = {"device": "cpu", "gpus": 0, "name": "any", "precision": "float32", "remarks": []}
+    monkeypatch.setattr(module, "ask_torch", lambda **_: facts)
+    needs = list[Need]()
+
+    def note(given: Sequence[Need]) -> list[Finding]:
+        needs.extend(given)
+        return []
+
+    monkeypatch.setattr(module, "examine_disk", note)
+    words = ["tasks=[rte,mrpc]", "seeds=[1,2]", "data=sample", "encoder=minilm", "executor=serial", "save_model=true"]
+    found = {finding.name: finding.found for finding in module.examine_sweep(compose_sweep(words), [])}
+    assert "weights of" in found["encoder minilm"]
+    folder = Path(found["encoder minilm"].rpartition(", weights")[0])
+    weights = (folder / "model.safetensors").stat().st_size
+    (need,) = needs
+    assert (need.place, need.sure, need.rough) == ("results", LEAST_ROOM, 4 * 2_000_000 + (9 + 4) * weights)
