@@ -38,7 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_filters(parser, "which runs", formats=(*TABLE_FORMATS, "html"), out=True)
     parser.add_argument("--convention", choices=CONVENTIONS, help="how a task's metrics become one number")
     parser.add_argument("--style", choices=("plain", "paper"), default="plain", help="paper: with --format latex only")
-    parser.add_argument("--spread", choices=("sd", "range"), default="sd", help="paper: mean, sd; or median, range")
+    about = "of --style paper: mean and standard deviation, or median and range"
+    parser.add_argument("--spread", choices=("sd", "range"), default="sd", help=about)
     parser.add_argument("--cells", action="store_true", help="a row for every cell of a grid, not only for the best")
     parser.add_argument("--check", type=path_option, metavar="FILE.json", help="fail if a score fell since that report")
 

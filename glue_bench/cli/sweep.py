@@ -33,12 +33,12 @@ from glue_bench.machine import has_nvidia_gpu, usable_cores
 from glue_bench.runs.identity import RunRequest, make_requests
 from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
-from glue_bench.sweep.board import LISTENERS, describe_outcome, format_clock
+from glue_bench.sweep.board import LISTENERS, describe_outcome
 from glue_bench.sweep.plan import Plan, check_local_rows, fetch_inputs, plan_line, plan_runs, tidy_up, write_plan
 from glue_bench.sweep.queue import run_serially
 from glue_bench.sweep.timing import Estimate, describe_work, estimate_runs, longest_first, measure_run, seconds_in_all
 from glue_bench.tasks.published import load_published
-from glue_bench.text import plural
+from glue_bench.text import format_clock, plural
 from glue_bench.training.distributed import ALONE, Processes
 from glue_bench.training.stopping import Stopped
 

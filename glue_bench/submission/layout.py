@@ -94,7 +94,7 @@ def parse_fills(words: Sequence[str], files: Sequence[LeaderboardFile]) -> dict[
             raise UsageError(f"--fill {word}: {task} has a --fill already")
         file = by_task[task]
         if file.score_range is not None:
-            score = value if equals else str(sum(file.score_range) / 2)
+            score = value if equals else f"{sum(file.score_range) / 2:.{DECIMALS}f}"
             if not file.allows(score):
                 raise UsageError(f"--fill {word}: must be {file.allowed}")
             fills[task] = f"{float(score):.{DECIMALS}f}"
