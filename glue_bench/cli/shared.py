@@ -72,11 +72,17 @@ def add_options(
     *,
     metavar: str = "KEY=VALUE",
     keys: str = "",
+    filters: bool = False,
     config_dir: bool = False,
     formats: Sequence[str] = (),
     out: bool = False,
 ) -> None:
-    """Add the words after the verb, the options that several verbs have, and to its help what is said of `keys`."""
+    """Add the words after the verb, and the options that several verbs have.
+
+    Its help gets what is said of `keys`, or with `filters` of those that choose runs.
+    """
+    if filters:
+        words, keys = f"{words}, as below; results_dir=FOLDER", HELP
     parser.epilog = "\n".join(filter(None, [keys, parser.epilog]))
     parser.add_argument("overrides", nargs="*", metavar=metavar, help=words)
     if config_dir:
@@ -86,19 +92,6 @@ def add_options(
         parser.add_argument("--format", default=formats[0], choices=formats)
     if out:
         parser.add_argument("--out", type=path_option, metavar="FILE", help="write there instead of the terminal")
-
-
-def add_filters(
-    parser: argparse.ArgumentParser,
-    words: str,
-    *,
-    metavar: str = "KEY=VALUE",
-    formats: Sequence[str] = (),
-    out: bool = False,
-) -> None:
-    """Add what `add_options` adds, for a verb that chooses runs."""
-    about = f"{words}, as below; results_dir=FOLDER"
-    add_options(parser, about, metavar=metavar, keys=HELP, formats=formats, out=out)
 
 
 def say(text: str) -> None:

@@ -201,14 +201,16 @@ def _print_plan(plan: Plan, estimates: Mapping[str, Estimate], *, measure: bool)
     check_local_rows(plan.missing)
     if any(not request.config.save_model for request in plan.missing):
         say("weights will not be kept, and predict, card and submit need them: save_model=true keeps them")
-    unknown, timed = dict[str, RunRequest](), dict[str, Estimate]()  # by setting
+    unknown, works, timed = dict[str, RunRequest](), dict[str, str](), dict[str, Estimate]()  # by setting
     for request in plan.missing:
         if request.run_id not in estimates:
             unknown.setdefault(request.setting_id, request)
-    works = {setting: "" if measure else describe_work(request) for setting, request in unknown.items()}
-    for setting, request in unknown.items() if measure else ():
-        say(f"timing a few updates of {request.title}")
-        timed[setting] = measure_run(request, threads=max(1, len(usable_cores()) // _workers(plan)))
+    for setting, request in unknown.items():
+        if measure:
+            say(f"timing a few updates of {request.title}")
+            timed[setting] = measure_run(request, threads=max(1, len(usable_cores()) // _workers(plan)))
+        else:
+            works[setting] = describe_work(request)
     found = {request.run_id: timed[request.setting_id] for request in plan.missing if request.setting_id in timed}
     estimates = {**found, **estimates}
     rows = list[list[str]]()
