@@ -75,14 +75,14 @@ class Model:
 
     def describe(self) -> str:
         """Say where the files are, why some are not used, and whether the weights are the published ones."""
-        stated, known, start = self.stated, "", f"model {self.place.partition(' ')[0]}: "  # of a message from the hub
+        stated, start = self.stated, f"model {self.place.partition(' ')[0]}: "  # of a message from the hub
         parts = [self.place, *(remark.removeprefix(start) for remark in self.remarks)]
         if self.unread:
             parts.append(f"the stated architecture is {stated.architecture_source}")
         if WEIGHTS not in self.missing:
             found = file_sha256(self.folder / WEIGHTS)
-            if stated.weights_sha256:
-                known = f", {'as' if found == stated.weights_sha256 else 'not as'} in {stated.weights_sha256_source}"
+            same = "as" if found == stated.weights_sha256 else "not as"
+            known = f", {same} in {stated.weights_sha256_source}" if stated.weights_sha256 else ""
             parts.append(f"SHA-256 of {WEIGHTS} {found}{known}")
         return f"{stated.title}: {'; '.join(parts)}."
 
