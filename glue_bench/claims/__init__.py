@@ -116,8 +116,9 @@ class ClaimRow:
 
     def plain(self) -> dict[str, Any]:
         """Return the row as JSON."""
-        facts = {key: getattr(self, key, None) or getattr(self.claim, key, "") for key in _CSV}
-        return {**facts, "claimed": self.claim.says, "details": dict(self.details)}
+        claim, own = self.claim, {"found": self.found, "verdict": self.verdict, "why": self.why, "basis": self.basis}
+        about = {"id": claim.id, "title": claim.title, "model": claim.model, "claimed": claim.says}
+        return {**about, **own, "check": claim.check, "source": claim.source, "details": dict(self.details)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,13 +11,14 @@ import re
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from transformers import AutoModel, AutoModelForMaskedLM, PretrainedConfig, RobertaConfig
 
 from glue_bench.claims import CardModel, Claim, ClaimRow, LikelyToken, Verdict, list_tokens
 from glue_bench.config.schema import EncoderConfig
-from glue_bench.data.encoding import load_tokenizer
+from glue_bench.data.encoding import TextEncoder, load_tokenizer
 from glue_bench.data.hub import commit_of, fetch_file
 from glue_bench.errors import InputError
 from glue_bench.files import file_sha256
@@ -30,6 +31,7 @@ STATED = "the stated architecture"
 MILLION = 1_000_000
 _LAYER = re.compile(r"(?:^|\.)layer\.(\d+)\.")
 _NOT_IN_MASKED_LM = ("pooler.", "position_ids", "lm_head.decoder.")  # the last is the embeddings, or a bias, again
+_LONGEST = 64  # tokens: more than any word of a case claim has
 
 
 class Model:
@@ -37,24 +39,25 @@ class Model:
 
     def __init__(self, stated: CardModel, encoder: EncoderConfig, *, weights: bool = True) -> None:
         """Search a local folder, or download, `weights` too; a DiskError if the hub's cache cannot be written."""
-        self.stated, self.folder = stated, Path(encoder.path or os.devnull)
-        self.place, self.remark = str(self.folder), ""  # where the files are, in words; why some are missing
-        hub_id, revision, tokenizer = encoder.hub_id, encoder.revision or "main", False
-        try:
-            if hub_id:
-                self.place = f"{hub_id} at {revision}"
-                config = cast(Path, fetch_file(hub_id, CONFIG, revision=revision, repo_type="model"))
-                self.folder, revision = config.parent, commit_of(config, CONFIG)
-                self.place = f"{hub_id} at {revision}"
-                fetch_tokenizer(hub_id, revision)
-            tokenizer = has_tokenizer(self.folder)
-            if hub_id and weights:
-                fetch_file(hub_id, WEIGHTS, revision=revision, repo_type="model")
-        except InputError as error:
-            self.remark = first_line(error)
-        found = {name: (self.folder / name).is_file() for name in (CONFIG, WEIGHTS)} | {TOKENIZER: tokenizer}
+        self.stated, self.folder = stated, Path(encoder.path or os.devnull)  # of the files that are not missing
+        hub_id, revision, found = encoder.hub_id, encoder.revision or "main", set[str]()
+        self.remarks = list[str]()  # why files are missing
+        for name in (CONFIG, TOKENIZER, WEIGHTS):
+            try:
+                if hub_id and name == TOKENIZER:
+                    fetch_tokenizer(hub_id, revision)
+                elif hub_id and (weights or name != WEIGHTS):
+                    path = cast(Path, fetch_file(hub_id, name, revision=revision, repo_type="model"))
+                    self.folder, revision = path.parent, commit_of(path, name)
+                if has_tokenizer(self.folder) if name == TOKENIZER else (self.folder / name).is_file():
+                    found.add(name)
+            except InputError as error:
+                self.remarks.append(first_line(error))
+                if name == CONFIG:
+                    break  # a hub out of reach is asked once
+        self.place = f"{hub_id} at {revision}" if hub_id else str(self.folder)  # in words
         why = "{} is out of reach" if hub_id else "the folder has no {}"
-        self.missing = {name: why.format(name) for name, there in found.items() if not there}
+        self.missing = {name: why.format(name) for name in (CONFIG, TOKENIZER, WEIGHTS) if name not in found}
         self.config: PretrainedConfig = RobertaConfig(**stated.architecture)
         self.basis, self.unread = STATED, ""  # where `config` comes from; why it was not read
         self.weights: dict[str, int] = {}  # as of `read_weights`; empty if they are missing, or unreadable
@@ -72,21 +75,32 @@ class Model:
 
     def describe(self) -> str:
         """Say where the files are, why some are not used, and whether the weights are the published ones."""
-        stated, known = self.stated, ""
-        parts = [self.place, self.remark.removeprefix(f"model {self.place.partition(' ')[0]}: ")]
-        parts.append(f"the stated architecture is {stated.architecture_source}" if self.unread else "")
+        stated, start = self.stated, f"model {self.place.partition(' ')[0]}: "  # of a message from the hub
+        parts = [self.place, *(remark.removeprefix(start) for remark in self.remarks)]
+        if self.unread:
+            parts.append(f"the stated architecture is {stated.architecture_source}")
         if WEIGHTS not in self.missing:
             found = file_sha256(self.folder / WEIGHTS)
-            if stated.weights_sha256:
-                known = f", {'as' if found == stated.weights_sha256 else 'not as'} in {stated.weights_sha256_source}"
+            same = "as" if found == stated.weights_sha256 else "not as"
+            known = f", {same} in {stated.weights_sha256_source}" if stated.weights_sha256 else ""
             parts.append(f"SHA-256 of {WEIGHTS} {found}{known}")
-        return f"{stated.title}: {'; '.join(filter(None, parts))}."
+        return f"{stated.title}: {'; '.join(parts)}."
 
     def folder_with(self, *names: str) -> Path:
         """Return the folder, if it has these files; else an InputError says why one of them is missing."""
         if lacking := [name for name in names if name in self.missing]:
             raise InputError(self.missing[lacking[0]])
         return self.folder
+
+    @functools.cached_property  # for several claims
+    def masked_lm(self) -> tuple[Any, Any]:
+        """The masked language model in float32 on the CPU, and its tokenizer.
+
+        An InputError if a file is missing or damaged, or the weights have no masked-LM head.
+        """
+        folder = self.folder_with(WEIGHTS, TOKENIZER)
+        network: Any = load_transformer(folder, read_model_config(folder), kind=AutoModelForMaskedLM)[0]
+        return network.eval(), load_tokenizer(folder)
 
 
 def read_weights(path: Path) -> dict[str, int]:
@@ -186,23 +200,17 @@ def count_parameters(config: PretrainedConfig) -> dict[str, int]:
 
 
 def _check_case(claim: Claim, model: Model) -> tuple[bool, dict[str, Any]]:
-    tokenizer = load_tokenizer(model.folder_with(TOKENIZER))
-    ids = {text: tokenizer(text)["input_ids"] for text in claim.texts}
-    first, second = ids.values()
+    encoded = TextEncoder(model.folder_with(TOKENIZER), max_length=_LONGEST).tokenise([claim.texts])
+    rows = [row.tolist() for row in np.split(encoded.tokens, encoded.offsets[1:-1])]
+    ids = dict(zip(claim.texts, rows, strict=True))
     found = "; ".join(f"{text}: {' '.join(map(str, row))}" for text, row in ids.items())
-    why = "the ids are the same" if first == second else ""
+    why = "the ids are the same" if rows[0] == rows[1] else ""
     return not why, {"found": found, "why": why, "basis": "the tokenizer", "details": {"ids": ids}}
-
-
-@functools.cache  # for several claims
-def _load_masked_lm(folder: Path) -> tuple[Any, Any]:
-    model: Any = load_transformer(folder, read_model_config(folder), kind=AutoModelForMaskedLM)[0]
-    return model.eval(), load_tokenizer(folder)
 
 
 @torch.inference_mode()
 def _check_fill_mask(claim: Claim, model: Model) -> tuple[bool, dict[str, Any]]:
-    network, tokenizer = _load_masked_lm(model.folder_with(WEIGHTS, TOKENIZER))
+    network, tokenizer = model.masked_lm
     if tokenizer.mask_token_id is None:
         raise InputError("the tokenizer has no mask token")
     ids = tokenizer(claim.prompt.replace("<mask>", tokenizer.mask_token), return_tensors="pt")["input_ids"]  # (1, L)
@@ -216,13 +224,14 @@ def _check_fill_mask(claim: Claim, model: Model) -> tuple[bool, dict[str, Any]]:
         LikelyToken(id=token, token=str(tokenizer.decode([token])), score=score)
         for token, score in zip(best.indices.tolist(), best.values.tolist(), strict=True)
     ]
-    faults, both = list[str](), list(zip(claim.tokens, tokens, strict=True))
-    for place, (claimed, found) in enumerate(both, start=1):
+    moved, other = list[str](), list[str]()
+    for place, (claimed, found) in enumerate(zip(claim.tokens, tokens, strict=True), start=1):
+        word = claimed.token.strip()
         if found.id != claimed.id:
-            faults.append(f"token {place} is {found.id} {found.token.strip()}, claimed {claimed.id}{claimed.token}")
-    for claimed, found in both:
+            moved.append(f"token {place} is {found.id} {found.token.strip()}, claimed {claimed.id} {word}")
         if not abs(found.score - claimed.score) / claimed.score <= claim.tolerance:  # NaN is a difference
-            faults.append(f"{claimed.token.strip()} has {found.score:.6f}, claimed {claimed.score:.6f}")
+            other.append(f"{word} has {found.score:.6f}, claimed {claimed.score:.6f}")
+    faults = moved + other
     return not faults, {
         "found": list_tokens(tokens),
         "why": faults[0] if faults else "",

@@ -124,10 +124,12 @@ def measure_speed(
             pairs.append(pair)
             ratio = pair[1, 0] / pair[0, 0]
             on_progress(f"{claim.title}: pair {len(pairs)} of {repeats}: {ratio:.2f} times as fast")
-    except (InputError, RuntimeError, MemoryError) as error:
-        if not isinstance(error, InputError) and not is_out_of_memory(error):
+    except InputError as error:
+        return ClaimRow(claim=claim, verdict=Verdict.NOT_CHECKABLE, why=str(error)), {}
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
             raise
-        why = str(error) if isinstance(error, InputError) else "there is too little memory for the two models"
+        why = "there is too little memory for the two models"
         return ClaimRow(claim=claim, verdict=Verdict.NOT_CHECKABLE, why=why), {}
     seconds = np.stack(pairs)  # (pairs, 2 models, 2 clocks)
     wall, ratios = seconds[:, :, 0], (seconds[:, 1, 0] / seconds[:, 0, 0]).tolist()

@@ -15,12 +15,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from glue_bench.cli.shared import add_filters, choose_run, path_option, say
+from glue_bench.cli.shared import add_options, choose_run, path_option, say
 from glue_bench.errors import UsageError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_filters(parser, "which run")
+    add_options(parser, "which run", filters=True)
     parser.add_argument("--out", type=path_option, metavar="FOLDER", help="default: a folder under RESULTS_DIR/cards")
     parser.add_argument("--push", metavar="ORG/NAME", help="also upload it to a new, private repository on the hub")
 

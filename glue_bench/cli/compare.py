@@ -14,7 +14,7 @@ exit code: 1 if damaged records were left out, 0 if not; else as for every verb
 
 import argparse
 
-from glue_bench.cli.shared import TABLE_FORMATS, add_filters, read_filters, style, write_output
+from glue_bench.cli.shared import TABLE_FORMATS, add_options, read_filters, style, write_output
 from glue_bench.config.schema import CONVENTIONS
 from glue_bench.errors import EXIT_LACKING, UsageError, close_match
 from glue_bench.runs.filters import KEYS
@@ -24,7 +24,7 @@ _FILTERS = {*KEYS, "results_dir"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_filters(parser, "A and B, and which runs", metavar="WORD", formats=TABLE_FORMATS, out=True)
+    add_options(parser, "A and B, and which runs", filters=True, metavar="WORD", formats=TABLE_FORMATS, out=True)
     parser.add_argument("--by", metavar="KEY[=A,B]", help="compare two values of a key, as in trainer.learning_rate")
     parser.add_argument("--convention", choices=CONVENTIONS, help="how a task's metrics become one number")
 

@@ -33,6 +33,7 @@ from glue_bench import errors
 from glue_bench.text import first_line, fit_message
 from glue_bench.training.stopping import SIGNALS, Stopped
 
+EXIT_FAILED = 1
 VERBS = (
     "run", "sweep", "report", "compare", "runs", "predict", "card", "claims", "submit", "tasks", "published", "doctor",
 )  # fmt: skip
@@ -47,7 +48,7 @@ class _Parser(argparse.ArgumentParser):
         self.description, self.epilog = about[:1].upper() + about[1:], more
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, fit_message(f"glue-bench: {message}") + "\n")
+        self.exit(errors.UsageError.exit_code, fit_message(f"glue-bench: {message}") + "\n")
 
 
 class _StderrHandler(logging.Handler):
@@ -62,9 +63,11 @@ class _StderrHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         text = f"glue-bench: {record.levelname.lower()}: {self.format(record)}"
-        if text not in self._shared:
-            sys.stderr.write((text if record.exc_info else fit_message(text)) + "\n")
-        self._shared.update([text] if getattr(record, "shared", False) else [])
+        if getattr(record, "shared", False):
+            if text in self._shared:
+                return
+            self._shared.add(text)
+        sys.stderr.write((text if record.exc_info else fit_message(text)) + "\n")
 
 
 class _Unread:
@@ -93,8 +96,9 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         _explain(argv, name)
     words = list(argv)
     words.remove(name)
-    for place in [place for place, word in enumerate(words[:-1]) if word == "--text"][::-1]:
-        words[place : place + 2] = [f"--text={words[place + 1]}"]  # a text may begin with a dash
+    while "--text" in words[:-1]:  # joined to one word: a text may begin with a dash
+        place = words.index("--text")
+        words[place : place + 2] = [f"--text={words[place + 1]}"]
     verb = importlib.import_module(f"glue_bench.cli.{name}")
     parser = _Parser(f"glue-bench {name}", verb.__doc__)
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
@@ -125,7 +129,7 @@ def _explain(argv: Sequence[str], name: str | None) -> NoReturn:
         parser.error(f"no such verb: {name}{errors.did_you_mean(name, VERBS)}")
     if not argv:
         parser.print_help()
-        parser.exit(2)
+        parser.exit(errors.UsageError.exit_code)
     parser.parse_known_args(argv)
     parser.error(f"name a verb. Allowed: {', '.join(VERBS)}")
 
@@ -133,7 +137,8 @@ def _explain(argv: Sequence[str], name: str | None) -> NoReturn:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; `glue-bench --help` lists the exit codes."""
     if os.name != "posix":
-        return _end("works on Linux and macOS only; on Windows, use it inside WSL", 2, debug=False)
+        text = "works on Linux and macOS only; on Windows, use it inside WSL"
+        return _end(text, errors.UsageError.exit_code, debug=False)
     if argv is None and sys.getfilesystemencoding() != "utf-8":  # an ASCII locale, in which it cannot name every file
         os.environ["PYTHONUTF8"] = "1"  # for helper processes
         os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606 - this same command
@@ -190,7 +195,7 @@ def _execute(argv: Sequence[str]) -> int:
         kind = errors.DiskError if error.errno in errors.DISK_ERRNOS else bad_name
         return _end(problem, kind.exit_code, debug=arguments.debug)
     except Exception as error:
-        text, code = f"internal error: {type(error).__name__}: {first_line(error)}\n--debug shows where", 1
+        text, code = f"internal error: {type(error).__name__}: {first_line(error)}\n--debug shows where", EXIT_FAILED
         if variables := errors.variables_behind(error):
             text = f"{variables}: not what a library that reads it takes ({first_line(error)}); unset it"
             code = errors.UsageError.exit_code

@@ -15,7 +15,7 @@ examples:
 import argparse
 import sys
 
-from glue_bench.cli.shared import add_filters, choose_run, path_option, say, write_output, write_table
+from glue_bench.cli.shared import add_options, choose_run, path_option, say, write_output, write_table
 from glue_bench.data.rows import empty_rows
 from glue_bench.data.texts import join_files, join_texts, split_lines
 from glue_bench.errors import UsageError
@@ -24,7 +24,7 @@ from glue_bench.runs.inference import answer, render_answers
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_filters(parser, "which run", out=True)
+    add_options(parser, "which run", filters=True, out=True)
     about = "a row; once for each text of a pair; repeat it for more rows"
     parser.add_argument("--text", action="append", metavar="TEXT", help=about)
     about = ".csv .tsv .jsonl .json .parquet with the task's columns; repeat it for more files"

@@ -20,7 +20,7 @@ import gc
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from glue_bench.cli.shared import TABLE_FORMATS, add_filters, path_option, read_filters, say, style, write_output
+from glue_bench.cli.shared import TABLE_FORMATS, add_options, path_option, read_filters, say, style, write_output
 from glue_bench.config import group_options
 from glue_bench.config.schema import CONVENTIONS, TaskConfig
 from glue_bench.errors import EXIT_LACKING, UsageError
@@ -35,10 +35,11 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_filters(parser, "which runs", formats=(*TABLE_FORMATS, "html"), out=True)
+    add_options(parser, "which runs", filters=True, formats=(*TABLE_FORMATS, "html"), out=True)
     parser.add_argument("--convention", choices=CONVENTIONS, help="how a task's metrics become one number")
     parser.add_argument("--style", choices=("plain", "paper"), default="plain", help="paper: with --format latex only")
-    parser.add_argument("--spread", choices=("sd", "range"), default="sd", help="paper: mean, sd; or median, range")
+    about = "of --style paper: mean and standard deviation, or median and range"
+    parser.add_argument("--spread", choices=("sd", "range"), default="sd", help=about)
     parser.add_argument("--cells", action="store_true", help="a row for every cell of a grid, not only for the best")
     parser.add_argument("--check", type=path_option, metavar="FILE.json", help="fail if a score fell since that report")
 

@@ -18,14 +18,15 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from glue_bench.cli.shared import add_filters, read_filters, say, write_rows, write_table
+from glue_bench.cli.shared import add_options, read_filters, say, write_rows, write_table
 from glue_bench.errors import EXIT_LACKING, GlueBenchError, UsageError
 from glue_bench.runs.listing import list_runs, remove_run
 from glue_bench.text import format_bytes, plural
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_filters(parser, "`rm` to remove; which runs", metavar="WORD", formats=("console", "csv", "json"), out=True)
+    about, formats = "`rm` to remove; which runs", ("console", "csv", "json")
+    add_options(parser, about, filters=True, metavar="WORD", formats=formats, out=True)
     parser.add_argument("--yes", action="store_true", help="rm: do not ask")
 
 

@@ -72,24 +72,26 @@ def add_options(
     *,
     metavar: str = "KEY=VALUE",
     keys: str = "",
+    filters: bool = False,
     config_dir: bool = False,
     formats: Sequence[str] = (),
     out: bool = False,
 ) -> None:
-    """Add the words after the verb, the options that several verbs have, and to its help what is said of `keys`."""
+    """Add the words after the verb, and the options that several verbs have.
+
+    Its help gets what is said of `keys`, or with `filters` of those that choose runs.
+    """
+    if filters:
+        words, keys = f"{words}, as below; results_dir=FOLDER", HELP
     parser.epilog = "\n".join(filter(None, [keys, parser.epilog]))
     parser.add_argument("overrides", nargs="*", metavar=metavar, help=words)
     if config_dir:
-        parser.add_argument("--config-dir", type=path_option, metavar="DIR", help="your own task/NAME.yaml and others")
+        about = "your own task/NAME.yaml, encoder/NAME.yaml"
+        parser.add_argument("--config-dir", type=path_option, metavar="DIR", help=about)
     if formats:
         parser.add_argument("--format", default=formats[0], choices=formats)
     if out:
         parser.add_argument("--out", type=path_option, metavar="FILE", help="write there instead of the terminal")
-
-
-def add_filters(parser: argparse.ArgumentParser, words: str, **options: Any) -> None:
-    """Add what `add_options` adds, for a verb that chooses runs."""
-    add_options(parser, f"{words}, as below; results_dir=FOLDER", keys=HELP, **options)
 
 
 def say(text: str) -> None:
@@ -136,24 +138,25 @@ def count_option(text: str) -> int:
     return number
 
 
-def write_output(content: str | bytes, path: Path | None, *, chosen: bool = True) -> None:
-    """Write to stdout, or replace a new or regular file atomically, and name it; a DiskError if that cannot be done.
-
-    Where a link, pipe or device is, it is written through if the path is `chosen`, and else replaced.
-    """
+def write_output(text: str, path: Path | None, *, chosen: bool = True) -> None:
+    """Write to stdout, or to the file as `write_file` does; a DiskError for whatever cannot be written."""
     if path is None:
-        sys.stdout.write(str(content))
-        return
-    coded = content.encode("utf-8") if isinstance(content, str) else content
+        sys.stdout.write(text)
+    else:
+        write_file(text.encode("utf-8"), path, chosen=chosen)
+
+
+def write_file(content: bytes, path: Path, *, chosen: bool) -> None:
+    """Replace a new or regular file atomically, and name it; write through a link, pipe or device that is `chosen`."""
     with disk_errors(path):
         if chosen and (path.is_symlink() or (path.exists() and not path.is_file())):
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK, 0o666)
             os.set_blocking(descriptor, True)  # opened without: no wait for a reader
             with os.fdopen(descriptor, "wb") as stream:
-                stream.write(coded)
+                stream.write(content)
         else:
             with replace_atomically(path) as temporary:
-                temporary.write_bytes(coded)
+                temporary.write_bytes(content)
             say(f"written: {path}")
 
 
@@ -167,8 +170,8 @@ def read_words(
     """
     from glue_bench.config.compose import compose_run
 
-    composed, given = [*keys, "results_dir"], dict[str, str]()
-    known = [*others, *composed]
+    composed, given = ["results_dir", *keys], dict[str, str]()
+    known = [*composed, *others]
     for word in words:
         key, _, value = word.partition("=")
         if key not in known:

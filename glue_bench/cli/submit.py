@@ -27,7 +27,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from glue_bench.cli.shared import add_options, path_option, read_words, say, write_output
+from glue_bench.cli.shared import add_options, path_option, read_words, say, write_file
 from glue_bench.config import group_options
 from glue_bench.errors import InputError, UsageError, did_you_mean
 from glue_bench.runs.filters import KEYS
@@ -37,13 +37,15 @@ from glue_bench.submission import PICKS, Choice, choose_runs, dev_score, predict
 from glue_bench.submission.layout import LeaderboardFile, check_submission, lay_out, pack_zip, parse_fills, write_rows
 from glue_bench.text import plural, visible
 
-_CHOOSE = ("encoder", "seed", "run_id", "recipe", "init", "selection", *(key for key in KEYS if key[:8] == "trainer."))
+_CHOOSE = ("encoder", "seed", "run_id", "recipe", "init", "selection")
+_TRAINER = tuple(key for key in KEYS if key.startswith("trainer."))  # which tell apart runs of one recipe
 _COMPOSED = ("data", "data.path", "data.dataset", "data.revision", "trainer.device")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_options(parser, "build KEY=VALUE ..., or check FILE.zip", metavar="ACTION", config_dir=True)
-    parser.add_argument("--out", type=path_option, metavar="FILE", help="default: RESULTS_DIR/submission-ENCODER.zip")
+    about = "default: RESULTS_DIR/submission-ENCODER.zip"
+    parser.add_argument("--out", type=path_option, metavar="FILE.zip", help=about)
     parser.add_argument("--pick", choices=PICKS, help="of several seeds, by dev score; default: median")
     about = "one constant prediction instead of a run: the class with the code 0, or the one given"
     parser.add_argument("--fill", action="append", default=[], metavar="TASK[=PREDICTION]", help=about)
@@ -81,14 +83,15 @@ def _check(words: list[str], files: Sequence[LeaderboardFile], *, arguments: arg
 
 def _build(words: list[str], files: Sequence[LeaderboardFile], *, arguments: argparse.Namespace) -> int:
     config_dir = arguments.config_dir
-    given, config, store = read_words(words, "submit build", keys=_COMPOSED, others=_CHOOSE, config_dir=config_dir)
+    others = (*_CHOOSE, *_TRAINER)
+    given, config, store = read_words(words, "submit build", keys=_COMPOSED, others=others, config_dir=config_dir)
     if "seed" in given and arguments.pick:
         raise UsageError(f"seed={given['seed']} and --pick {arguments.pick}: give one of the two")
     fills = parse_fills(arguments.fill, files)
     wanted = sorted({file.task.name for file in files} - fills.keys())
     encoder, choices = "constant", dict[str, Choice]()
     if wanted:
-        filters = {key: value for key, value in given.items() if key not in (*_COMPOSED, "results_dir")}
+        filters = {key: value for key, value in given.items() if key in others}
         encoder, choices = choose_runs(store, wanted, pick=arguments.pick or "median", **filters)
     data = config.data if any(key.startswith("data") for key in given) else None
     sources, problems = prepare_sources(files, choices=choices, data=data)
@@ -109,7 +112,7 @@ def _build(words: list[str], files: Sequence[LeaderboardFile], *, arguments: arg
             contents[file.name] = write_rows(file, [fill] * file.rows)
             origins[file.name] = f"no model: {fill} in every line, because of --fill"
     content = pack_zip(contents)
-    write_output(content, out, chosen=arguments.out is not None)
+    write_file(content, out, chosen=arguments.out is not None)
     sys.stdout.writelines(f"{file.name:<12} {file.rows:>8,} rows  {origins[file.name]}\n" for file in files)
     for run, _ in choices.values():
         for reason in run.record.not_comparable_because:

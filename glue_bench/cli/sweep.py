@@ -33,12 +33,12 @@ from glue_bench.machine import has_nvidia_gpu, usable_cores
 from glue_bench.runs.identity import RunRequest, make_requests
 from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
-from glue_bench.sweep.board import LISTENERS, describe_outcome, format_clock
+from glue_bench.sweep.board import LISTENERS, describe_outcome
 from glue_bench.sweep.plan import Plan, check_local_rows, fetch_inputs, plan_line, plan_runs, tidy_up, write_plan
 from glue_bench.sweep.queue import run_serially
 from glue_bench.sweep.timing import Estimate, describe_work, estimate_runs, longest_first, measure_run, seconds_in_all
 from glue_bench.tasks.published import load_published
-from glue_bench.text import plural
+from glue_bench.text import format_clock, plural
 from glue_bench.training.distributed import ALONE, Processes
 from glue_bench.training.stopping import Stopped
 
@@ -201,14 +201,16 @@ def _print_plan(plan: Plan, estimates: Mapping[str, Estimate], *, measure: bool)
     check_local_rows(plan.missing)
     if any(not request.config.save_model for request in plan.missing):
         say("weights will not be kept, and predict, card and submit need them: save_model=true keeps them")
-    unknown, timed = dict[str, RunRequest](), dict[str, Estimate]()  # by setting
+    unknown, works, timed = dict[str, RunRequest](), dict[str, str](), dict[str, Estimate]()  # by setting
     for request in plan.missing:
         if request.run_id not in estimates:
             unknown.setdefault(request.setting_id, request)
-    works = {setting: "" if measure else describe_work(request) for setting, request in unknown.items()}
-    for setting, request in unknown.items() if measure else ():
-        say(f"timing a few updates of {request.title}")
-        timed[setting] = measure_run(request, threads=max(1, len(usable_cores()) // _workers(plan)))
+    for setting, request in unknown.items():
+        if measure:
+            say(f"timing a few updates of {request.title}")
+            timed[setting] = measure_run(request, threads=max(1, len(usable_cores()) // _workers(plan)))
+        else:
+            works[setting] = describe_work(request)
     found = {request.run_id: timed[request.setting_id] for request in plan.missing if request.setting_id in timed}
     estimates = {**found, **estimates}
     rows = list[list[str]]()

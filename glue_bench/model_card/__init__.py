@@ -152,10 +152,13 @@ def _check_labels(run: FinishedRun) -> None:
 
 def _check_replaceable(run: FinishedRun, out: Path) -> None:
     """Refuse a folder that holds anything but this run's card, as it was written."""
-    if any(path.is_file() for path in (out, *out.parents)):
-        raise UsageError(f"--out {out}: is a file; must be a new or empty folder")
     with disk_errors(out, "cannot be read"):
-        names = sorted(path.name for path in out.iterdir()) if os.path.lexists(out) else []
+        try:
+            names = sorted(path.name for path in out.iterdir())
+        except FileNotFoundError:
+            return
+        except NotADirectoryError as error:
+            raise UsageError(f"--out {out}: is a file; must be a new or empty folder") from error
     if not names:
         return
     try:

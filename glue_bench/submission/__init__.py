@@ -34,7 +34,7 @@ from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.setting import Setting, override_word
 from glue_bench.runs.store import Predictions, RunStore, predictions_path
 from glue_bench.submission.layout import LeaderboardFile, write_rows
-from glue_bench.text import first_line
+from glue_bench.text import first_line, format_clock
 
 if TYPE_CHECKING:
     from glue_bench.runs.inference import FineTuned
@@ -209,12 +209,13 @@ def _predict_rows(source: Source, *, load: "Callable[[], FineTuned]", on_progres
         pieces.append((texts.idx, found))
         done += len(texts)
         if done < total and (now := time.monotonic()) - last >= _LINE_EVERY:
-            last, left = now, (now - began) / max(1, fresh) * (total - done)
-            on_progress(f"{title}: {done:,} done, about {left / 60:.0f} min left")
+            last, left = now, (now - began) / (fresh or done) * (total - done)
+            on_progress(f"{title}: {done:,} done, about {format_clock(left)} left")
     idx, logits = (np.concatenate(column) for column in zip(*pieces, strict=True))
     prediction = decide(logits, regression=task.regression)
     Predictions(idx=idx, prediction=prediction, logits=logits, origin=source.origin).write(path)
     shutil.rmtree(parts, ignore_errors=True)
-    before = f"; {total - fresh:,} were done before" if fresh < total else ""
-    on_progress(f"{title}: done in {time.monotonic() - began:.0f} s{before}")
+    seconds, kept = time.monotonic() - began, f" ({total - fresh:,} were done before)" if fresh < total else ""
+    speed = f", {fresh / seconds:,.0f} a second" if fresh else ""
+    on_progress(f"{title}: done in {format_clock(seconds)}{speed}{kept}")
     return prediction

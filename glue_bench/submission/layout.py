@@ -1,5 +1,6 @@
 """The files of the leaderboard's zip: which there are, how they are written, and the faults of a zip with others."""
 
+import functools
 import io
 import os
 import re
@@ -7,7 +8,7 @@ import stat
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ _INDEX = re.compile(r"0|[1-9]\d{0,8}", re.ASCII)
 _Fault = tuple[str, int, str]  # its kind, its line (0 for none), and what is wrong
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class LeaderboardFile:
     """One file of the zip: a header, and a line for each test row in the order of the rows."""
 
@@ -40,14 +41,19 @@ class LeaderboardFile:
     task: TaskConfig  # its model predicts the rows
     place: str  # SPLIT, or FOLDER/SPLIT of the data set
     rows: int
-    words: Mapping[str, str] = field(default_factory=dict)  # by class, in the order of the codes: what is written
-    score_range: Sequence[float] | None = None  # lowest and highest score; None for classes
+
+    @functools.cached_property
+    def words(self) -> dict[str, str]:
+        """What is written for each class, in the order of the codes; empty for scores."""
+        labels = self.task.labels
+        written = map(str, range(len(labels))) if self.task.leaderboard_labels == "codes" else labels
+        return dict(zip(labels, written, strict=True))
 
     @property
     def allowed(self) -> str:
         """The allowed predictions, for a message."""
-        if self.score_range is not None:
-            return "a number from {:g} to {:g} with at most {} decimals".format(*self.score_range, DECIMALS)
+        if self.task.label_range is not None:
+            return "a number from {:g} to {:g} with at most {} decimals".format(*self.task.label_range, DECIMALS)
         if all(word == label for label, word in self.words.items()):
             return ", ".join(self.words)
         return " or ".join(f"{word} ({label})" for label, word in self.words.items())
@@ -59,23 +65,19 @@ class LeaderboardFile:
 
     def allows(self, prediction: str) -> bool:
         """Return whether a prediction is written as the leaderboard wants it."""
-        if self.score_range is None:
+        if self.task.label_range is None:
             return prediction in self.words.values()
-        low, high = self.score_range
+        low, high = self.task.label_range
         return _SCORE.fullmatch(prediction) is not None and low <= float(prediction) <= high
 
 
 def lay_out(tasks: Sequence[TaskConfig]) -> tuple[LeaderboardFile, ...]:
     """List every file that these tasks name, sorted by name."""
-    files = list[LeaderboardFile]()
-    for task in tasks:
-        written = range(len(task.labels)) if task.leaderboard_labels == "codes" else task.labels
-        words, limits = dict(zip(task.labels, map(str, written), strict=True)), task.label_range
-        for name, place in task.leaderboard.items():
-            about = LeaderboardFile(
-                name=f"{name}.tsv", task=task, place=place, rows=task.rows[place], words=words, score_range=limits
-            )
-            files.append(about)
+    files = (
+        LeaderboardFile(name=f"{name}.tsv", task=task, place=place, rows=task.rows[place])
+        for task in tasks
+        for name, place in task.leaderboard.items()
+    )
     return tuple(sorted(files, key=lambda file: file.name))
 
 
@@ -93,8 +95,8 @@ def parse_fills(words: Sequence[str], files: Sequence[LeaderboardFile]) -> dict[
         if task in fills:
             raise UsageError(f"--fill {word}: {task} has a --fill already")
         file = by_task[task]
-        if file.score_range is not None:
-            score = value if equals else str(sum(file.score_range) / 2)
+        if file.task.label_range is not None:
+            score = value if equals else f"{sum(file.task.label_range) / 2:.{DECIMALS}f}"
             if not file.allows(score):
                 raise UsageError(f"--fill {word}: must be {file.allowed}")
             fills[task] = f"{float(score):.{DECIMALS}f}"
@@ -112,7 +114,7 @@ def write_rows(file: LeaderboardFile, predictions: Sequence[str] | NDArray[Any])
     `predictions` are (rows,) class names or scores in the order of the test rows. A ValueError for another number of
     rows, a name that the file does not allow, or a score that is not finite.
     """
-    if file.score_range is None:
+    if file.task.label_range is None:
         if unknown := set(predictions) - file.words.keys():
             raise ValueError(f"{file.name}: {min(unknown)!r} is not one of {', '.join(file.words)}")
         words = [file.words[name] for name in predictions]
@@ -120,7 +122,8 @@ def write_rows(file: LeaderboardFile, predictions: Sequence[str] | NDArray[Any])
         scores = np.asarray(predictions, dtype=np.float64)
         if not np.isfinite(scores).all():
             raise ValueError(f"{file.name}: finite scores are needed")
-        clipped = np.clip(scores, file.score_range[0], file.score_range[1]) + 0.0  # without a negative zero
+        low, high = file.task.label_range
+        clipped = np.clip(scores, low, high) + 0.0  # without a negative zero
         words = [f"{score:.{DECIMALS}f}" for score in clipped]
     if len(words) != file.rows:
         raise ValueError(f"{file.name}: {len(words)} predictions for {file.rows} rows")

@@ -17,7 +17,7 @@ from glue_bench.runs.lease import Owner
 from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.setting import show_value
 from glue_bench.sweep.timing import rough_work, seconds_in_all
-from glue_bench.text import visible
+from glue_bench.text import format_clock, visible
 from glue_bench.training.course import StepReport
 
 _LINE_EVERY = 30.0  # seconds between two progress lines of a run
@@ -215,13 +215,6 @@ def describe_outcome(record: Record) -> str:
         return record.outcome
     parts, words = task_of(record).parts("card"), undefined_words(record.undefined)
     return f"{100 * headline(parts, record.scores):.1f} {metric_title(parts)}{f' ({words})' if words else ''}"
-
-
-def format_clock(seconds: float) -> str:
-    """Format seconds as H:MM:SS, or M:SS below an hour."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def _lay_out(runs: Sequence[_Run], width: int) -> Table:

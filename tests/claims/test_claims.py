@@ -15,6 +15,7 @@ from transformers import RobertaConfig, pipeline
 from glue_bench.claims import Card, Claim, LikelyToken, Verdict, load_card
 from glue_bench.claims.models import Model, check_model, count_parameters, read_weights
 from glue_bench.config.schema import EncoderConfig
+from glue_bench.errors import InputError
 from glue_bench.tasks.published import load_published
 from tests.support.claims import check, claim_of
 
@@ -193,6 +194,34 @@ def test_a_damaged_tokenizer_is_reported(card: Card, copied_tiny: Path) -> None:
     assert "its tokenizer cannot be loaded" in row.why
 
 
+def test_a_tokenizer_that_fails_on_the_words_is_reported(card: Card, copied_tiny: Path) -> None:
+    model = {"type": "WordLevel", "vocab": {"the": 0}, "unk_token": "<unk>"}  # which has no <unk>
+    (copied_tiny / "tokenizer.json").write_text(json.dumps({"version": "1.0", "model": model, "added_tokens": []}))
+    (copied_tiny / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "PreTrainedTokenizerFast"}))
+    row = check(card, distilroberta=copied_tiny)["case"]
+    assert (row.verdict, row.found) == ("not checkable here", "")
+    assert "its tokenizer cannot encode these texts" in row.why
+
+
+@pytest.mark.parametrize("lacking", ["tokenizer", "model.safetensors"])
+def test_one_file_that_the_hub_refuses_or_the_cache_holds_damaged_leaves_the_others(
+    lacking: str, card: Card, tiny_roberta: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fetch_file(_: str, name: str, **__: str) -> Path:
+        return tiny_roberta / name if name != lacking else refuse()
+
+    def refuse() -> Path:
+        raise InputError(f"{lacking}: damaged in the cache")
+
+    monkeypatch.setattr("glue_bench.claims.models.fetch_file", fetch_file)
+    fetch_tokenizer = (lambda *_: refuse()) if lacking == "tokenizer" else (lambda *_: None)
+    monkeypatch.setattr("glue_bench.claims.models.fetch_tokenizer", fetch_tokenizer)
+    model = Model(card.models["distilroberta"], EncoderConfig(hub_id="org/name", revision="main"))
+    assert model.missing == {lacking: f"{lacking} is out of reach"}
+    assert bool(model.weights) == (lacking == "tokenizer")
+    assert f"{lacking}: damaged in the cache" in model.describe()
+
+
 def model_in(folder: Path) -> Model:
     return Model(load_card("distilroberta").models["distilroberta"], EncoderConfig(path=str(folder)))
 
@@ -252,6 +281,7 @@ def test_a_prompt_without_a_mask_cannot_be_checked(true_claim: Claim, tiny_rober
 
 def test_a_missing_masked_lm_head_is_not_initialised_at_random(true_claim: Claim, copied_tiny: Path) -> None:
     path = copied_tiny / "model.safetensors"
+    assert check_model(true_claim, model_in(copied_tiny)).verdict == "confirmed"
     save_file({name: tensor for name, tensor in load_file(path).items() if "lm_head" not in name}, path)
     row = check_model(true_claim, model_in(copied_tiny))
     assert row.verdict == "not checkable here"

@@ -17,6 +17,7 @@ import pytest
 
 import glue_bench
 from glue_bench.cli import main
+from glue_bench.cli.main import parse_arguments
 from glue_bench.config.compose import compose_task
 from glue_bench.config.task import TaskConfig
 from glue_bench.data.rows import Texts, empty_rows
@@ -210,6 +211,10 @@ def test_probabilities_are_a_softmax_even_of_large_logits_and_no_name_is_a_formu
     assert second[:5] == ["9", "two.csv", "'=1+1", "z", "'=no"]
     assert '"label": "jå"' in render_answers(answers, "jsonl").splitlines()[0]
     assert empty_rows(split_lines(b"a\tb", PAIR)) == ""
+
+
+def test_whatever_follows_the_option_is_the_text() -> None:
+    assert parse_arguments(["predict", "--text", "--text", "--text", "-b", "seed=1"]).text == ["--text", "-b"]
 
 
 def test_a_regression_score_is_not_clipped() -> None:

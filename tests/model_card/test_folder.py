@@ -54,8 +54,10 @@ def test_a_folder_or_file_of_the_users_is_never_replaced(results: Path, tmp_path
     (tmp_path / "other" / "thesis.tex").write_text("years")
     with pytest.raises(UsageError, match=r"holds files that are not a card's \(thesis\.tex\)"):
         write_card(run, tmp_path / "other")
-    with pytest.raises(UsageError, match="is a file"):
-        write_card(run, tmp_path / "other" / "thesis.tex")
+    os.mkfifo(tmp_path / "pipe")
+    for out in (tmp_path / "other" / "thesis.tex", tmp_path / "pipe", Path("/dev/null")):
+        with pytest.raises(UsageError, match="is a file"):
+            write_card(run, out)
     with pytest.raises(UsageError, match="holds files that are not a card's"):
         write_card(run, run.folder)
     (tmp_path / "link").symlink_to("mine")

@@ -21,11 +21,11 @@ def test_the_files_are_the_leaderboards(official: tuple[LeaderboardFile, ...]) -
     for file in official:
         rows, first, last = OFFICIAL[file.name]
         assert file.rows == rows
-        if file.score_range is None:
+        if file.task.label_range is None:
             words = list(file.words.values())
             assert (words[0], words[-1]) == (first, last)
         else:
-            assert file.score_range == [float(first), float(last)]
+            assert file.task.label_range == [float(first), float(last)]
 
 
 def test_every_fault_is_listed_and_of_one_kind_the_first_few_with_a_count(

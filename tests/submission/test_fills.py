@@ -21,7 +21,11 @@ EVERY = [f"--fill={task}" for task in TASKS]
     ("words", "message"),
     [
         (["encodr=tiny"], "encodr=tiny: not a key of `submit build`; did you mean encoder?"),
-        (["trainer.batch=3"], "trainer.batch=3: not a key of `submit build`"),
+        (["trainer.batch=3"], "trainer.batch=3: not a key of `submit build`; did you mean trainer.batch_size?"),
+        (
+            ["x=y"],
+            "x=y: not a key of `submit build`. Allowed: results_dir, data, data.path, data.dataset,",
+        ),
         (["tasks=[rte]"], "tasks=[rte]: not a key of `submit build`"),
         (["status=failed"], "status=failed: not a key of `submit build`"),
         (["seed=one"], "seed=one: must be one whole number"),

@@ -66,3 +66,10 @@ def test_an_invalid_fill_is_one_line(words: list[str], message: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_fills(words, [*layout("wnli"), *layout("stsb")])
     assert str(caught.value).startswith(message)
+
+
+def test_without_a_prediction_a_score_is_the_middle_of_the_range_as_the_file_writes_it() -> None:
+    (file,) = layout("stsb")
+    for ends, middle in (([0.0, 5.0], "2.500"), ([0.0, 0.25], "0.125"), ([0.0, 1 / 3], "0.167")):
+        other = dataclasses.replace(file, task=dataclasses.replace(file.task, label_range=ends))
+        assert parse_fills(["stsb"], [other]) == {"stsb": middle}

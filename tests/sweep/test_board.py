@@ -13,8 +13,9 @@ from glue_bench.runs.identity import RunRequest
 from glue_bench.runs.lease import Owner
 from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.store import RunStore
-from glue_bench.sweep.board import LISTENERS, Board, PlainLines, describe_outcome, format_clock
+from glue_bench.sweep.board import LISTENERS, Board, PlainLines, describe_outcome
 from glue_bench.sweep.plan import plan_runs
+from glue_bench.text import format_clock
 from glue_bench.training.course import StepReport
 from tests.support.making import make_record, make_request, scores_of
 
