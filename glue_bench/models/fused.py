@@ -263,7 +263,7 @@ class _Encode(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, _anchor: Tensor, own: _Pass) -> Tensor:
         ctx.own = own
-        return own.forward()
+        return own.forward().detach()  # what `own` keeps must not lead to `ctx`: such a cycle outlives a failed attempt
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[None, ...]:
