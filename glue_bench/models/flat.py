@@ -168,16 +168,17 @@ class FlatModel:
         places = batch.starts[:-2, None] + torch.arange(inside.shape[1], device=hidden.device)
         return hidden[torch.where(inside, places, 0)] * inside[:, :, None]
 
-    def _layer(self, now: Any, original: Callable[..., Any], *given: Any, parts: Any, **more: Any) -> Any:
+    def _layer(self, now: Pass, original: Callable[..., Any], *given: Any, parts: Any, **more: Any) -> Any:
         """Be a layer's forward pass, from (1, T, H) to (1, T, H), or for the first tokens alone to (1, B, H)."""
         if self.form != "last":
             return original(*given, **more)
-        states, noise = given[0].squeeze(0), now.noise
-        kept = pick(states, now.batch.first) if parts.last else states
+        batch, noise = cast(FlatBatch, now.batch), now.noise  # only a transformer has layers, and runs on one
+        states = given[0].squeeze(0)
+        kept = pick(states, batch.first) if parts.last else states
         query, key, value = parts.query(kept), parts.key(states), parts.value(states)
         heads, dropout = parts.heads, parts.attention_dropout.p if parts.attention_dropout.training else 0.0
         kind = AttentionKind(heads=heads, scale=(query.shape[-1] // heads) ** -0.5, dropout=dropout)
-        context = attend(query, key=key, value=value, batch=now.batch, kind=kind, noise=noise)
+        context = attend(query, key=key, value=value, batch=batch, kind=kind, noise=noise)
         mixed, dropped = parts.projection(context), getattr(parts, "projection_dropout", None)  # DistilBERT has none
         mixed = drop(mixed, dropped, noise=noise, residual=kept) if dropped else mixed + kept
         attended = parts.attention_norm(mixed)
@@ -269,8 +270,8 @@ def _use_rectangles(base: nn.Module) -> None:
     for name in ("get_rel_pos", "get_attention_mask") if deberta else ("compute_position_bias",):
         _replace_in_a_pass(encoder, name, by=lambda *_, **__: None)  # else of T * T entries, over all rows
 
-    def attend(now: Any, original: Callable[..., Any], *states: Any, **given: Any) -> tuple[Tensor, None]:
-        hidden, blocks, contexts = states[0][0], now.batch.blocks(1), []
+    def attend(now: Pass, original: Callable[..., Any], *states: Tensor, **given: Any) -> tuple[Tensor, None]:
+        hidden, blocks, contexts = states[0][0], cast(FlatBatch, now.batch).blocks(1), []
         entries = hidden.index_select(0, blocks.entry_slices)
         for block in blocks.whole:
             rows = entries[block.entries].view(-1, block.width, hidden.shape[-1])

@@ -68,10 +68,12 @@ class _Pass:
     """The encoder's passes on one batch; with `add` its gradients are added to those of earlier ones."""
 
     def __init__(self, fused: FusedClassifier, batch: FlatBatch, *, add: bool) -> None:
-        self._fused, self._weights, self._base, self._batch, self._add = fused, fused.weights, fused.base, batch, add
-        self._config, self._seed = fused.model.config, cast(Tensor, batch.seed).view(torch.int64)
-        config, training = self._config, fused.model.training
-        self._last, self._saved = int(config.num_hidden_layers) - 1, list[_Layer]()
+        config, training = fused.model.config, fused.model.training
+        self._fused, self._batch, self._add = fused, batch, add
+        self._weights, self._base, self._config = fused.weights, fused.base, config
+        self._seed = cast(Tensor, batch.seed).view(torch.int64)
+        self._saved = list[_Layer]()  # of those layers that the backward pass has not reached
+        self._last = int(config.num_hidden_layers) - 1
         self._heads, self._depth = config.num_attention_heads, config.hidden_size // config.num_attention_heads
         self._padded_depth = max(16, triton.next_power_of_2(self._depth))
         self._tile = max(16, min(_TILE, _TILE_BYTES // (self._padded_depth * self._weights.low.element_size())))
@@ -191,11 +193,11 @@ class _Pass:
         self._launch_attention(ours.attend_backward, saved[:-1], *more, grid=grid, number=number)
 
     def _launch_attention(self, kernel: Any, saved: Sequence[Tensor], *more: Any, grid: Any, number: int) -> None:
-        query, key, depth = *saved[:2], self._depth
+        query, key = saved[:2]
         ours.launch(
             kernel, grid, *saved, self._batch.starts, self._seed, 2 * self._last + 3 + number, self._attention_p,
-            depth**-0.5, query.stride(0), key.stride(0), depth, len(query), int(len(query) < len(key)), *more,
-            TILE=self._tile, D=self._padded_depth,
+            self._depth**-0.5, query.stride(0), key.stride(0), self._depth, len(query), int(len(query) < len(key)),
+            *more, TILE=self._tile, D=self._padded_depth,
         )  # fmt: skip
 
     def _project(self, hidden: Tensor, name: str, *, parts: int = 1) -> tuple[Tensor, ...]:
@@ -261,7 +263,7 @@ class _Encode(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, _anchor: Tensor, own: _Pass) -> Tensor:
         ctx.own = own
-        return own.forward()
+        return own.forward().detach()  # what `own` keeps must not lead to `ctx`: such a cycle outlives a failed attempt
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[None, ...]:

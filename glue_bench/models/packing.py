@@ -86,9 +86,8 @@ class FlatRows:
         lengths[: len(rows)] = self._offsets[rows + 1] - begins
         ends = np.cumsum(lengths)
         real, first = int(lengths.sum()), ends - lengths
-        total = (
-            -(-max(real, 1 + (layout.rows or 0)) // layout.bucket) * layout.bucket
-        )  # T, more than B if that is fixed
+        least = max(real, 1 + (layout.rows or 0))  # T is more than B where that is fixed
+        total = -(-least // layout.bucket) * layout.bucket
         columns = np.zeros((3, total), dtype=np.int32)  # filler tokens: nothing reads what becomes of them
         places = np.arange(real) + np.repeat(begins - first[: len(rows)], lengths[: len(rows)])
         np.take(self._columns, places, axis=1, out=columns[:, :real], mode="clip")  # faster than in the mode "raise"

@@ -117,7 +117,9 @@ def choose_placement(
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     if local_rank is not None and device not in ("cuda", "cpu"):
         raise UsageError(f"trainer.device={device}: several processes use auto, cuda (each its own) or cpu")
-    chosen = torch.device("cuda", local_rank) if local_rank is not None and device == "cuda" else torch.device(device)
+    if local_rank is not None and device == "cuda":
+        device = f"cuda:{local_rank}"
+    chosen = torch.device(device)
     count = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available()), "cpu": 1}[chosen.type]
     if (chosen.index or 0) >= count:
         raise UsageError(f"trainer.device={device}: this machine has {count} {chosen.type} devices; cpu always works")

@@ -10,7 +10,6 @@ N weights, of which the table's, V rows of H, are the first; T tokens of the bat
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 import triton
@@ -203,7 +202,7 @@ class FlatAdamW:
     def catch_up(self, batch: FlatBatch | None) -> None:
         """Make the missed updates of the rows that a batch has; of all rows without one."""
         self._batch = batch
-        words = (*(self.last,) * 3, self._rows) if batch is None else _words(batch)
+        words = (self.last, self.last, self.last, self._rows) if batch is None else _words(batch)
         launch(
             _catch_up, (words[-1],), self._weights.master, self.first, self.second, self.last, self.history, self.made,
             *words, self._hidden, self._followed, *self._numbers, ALL=batch is None, BLOCK=self._block, num_warps=8,
@@ -214,20 +213,20 @@ class FlatAdamW:
         words = None if self._batch is None else _words(self._batch)
         rows, table = (words[-1], self._rows * hidden) if words else (0, 0)  # what `_table_adamw` updates
         partial, norm = (torch.empty(size, device=held.master.device) for size in (_PARTS + rows, 2))
-        buffers = held.master, self.first, self.second, held.gradient
-        *weights, low = (part[table:] for part in (*buffers, held.low))
-        launch(_squares, (_PARTS,), weights[-1], partial, len(low), BLOCK=_CHUNK)
+        whole = held.master, self.first, self.second, held.gradient
+        *rest, low = (buffer[table:] for buffer in (*whole, held.low))
+        launch(_squares, (_PARTS,), held.gradient[table:], partial, len(low), BLOCK=_CHUNK)
         if words:
             launch(_table_squares, (rows,), held.gradient, partial[_PARTS:], *words, hidden, BLOCK=block)
         parts = triton.next_power_of_2(len(partial))
         launch(_norm, (1,), partial, len(partial), norm, self._settings.clip_norm, PARTS=parts)
         if words:
             launch(
-                _table_adamw, (rows,), *buffers, self.last, self.history, self.made, *words, hidden, norm, scalars,
+                _table_adamw, (rows,), *whole, self.last, self.history, self.made, *words, hidden, norm, scalars,
                 *self._numbers, BLOCK=block,
             )  # fmt: skip
         launch(
-            _adamw, (triton.cdiv(len(low), _CHUNK),), *weights, low, norm, scalars, len(low), held.decaying - table,
+            _adamw, (triton.cdiv(len(low), _CHUNK),), *rest, low, norm, scalars, len(low), held.decaying - table,
             *self._numbers, BLOCK=_CHUNK, LOW=held.low is not held.master,
         )  # fmt: skip
         return norm[0]
@@ -249,6 +248,6 @@ class FlatAdamW:
         return norm
 
 
-def _words(batch: FlatBatch) -> tuple[Any, ...]:
+def _words(batch: FlatBatch) -> tuple[Tensor, Tensor | None, Tensor | None, int]:
     """Return what `_row_of` takes; the last is how many segments of equal words a batch can have."""
     return batch.input_ids, batch.word_order, batch.word_segments, len(batch.input_ids)

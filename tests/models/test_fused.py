@@ -1,9 +1,12 @@
 """Our kernels for a GPU, run by Triton's interpreter on the CPU, beside the flat engine and torch's optimiser."""
 
 import dataclasses
+import gc
 import math
 import os
+import weakref
 from typing import Any, cast
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -118,6 +121,26 @@ def test_masks_depend_on_the_seed_alone_and_gradients_are_those_of_the_masked_fu
         flat.master.copy_(start + sign * step * direction)
         ends.append(float(loss(3).detach()))
     assert slope == pytest.approx((ends[1] - ends[0]) / (2 * step), rel=2e-2)
+
+
+def test_what_a_pass_holds_is_freed_with_its_logits_also_if_no_backward_pass_follows() -> None:
+    """After a lack of memory the next attempt needs what this one held; cycles would wait for the collector."""
+    classifier, held = fused.FusedClassifier(make(ROBERTA), SETTINGS, dtype=torch.float32), list[weakref.ref[Any]]()
+    add_norm = fused._Pass._add_norm
+
+    def remember(*given: Any, **more: Any) -> triton_kernels.Normed:
+        held.append(weakref.ref((made := add_norm(*given, **more)).z))
+        return made
+
+    gc.disable()
+    try:
+        with mock.patch.object(fused._Pass, "_add_norm", remember):
+            logits = classifier(static(classifier.model))
+        assert [each() is None for each in held] == [False] * 4
+        del logits
+        assert [each() is None for each in held] == [True] * 4
+    finally:
+        gc.enable()
 
 
 def test_the_share_of_dropped_elements_is_the_probability() -> None:

@@ -207,7 +207,7 @@ def test_every_process_has_its_own_device(monkeypatch: pytest.MonkeyPatch) -> No
     assert str(choose_placement("cpu", "float32", local_rank=3).device) == "cpu"
     with pytest.raises(UsageError, match=r"trainer\.device=cuda:1: several processes"):
         choose_placement("cuda:1", "float32", local_rank=3)
-    with pytest.raises(UsageError, match="this machine has 4 cuda devices"):
+    with pytest.raises(UsageError, match=r"trainer\.device=cuda:4: this machine has 4 cuda devices"):
         choose_placement("cuda", "float32", local_rank=4)
 
 
