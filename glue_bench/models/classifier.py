@@ -101,7 +101,10 @@ class Classifier(nn.Module):
 
 
 def load_trainable(folder: Path, config: RunConfig, *, outputs: int, head_seed: int) -> Classifier:
-    """Load the encoder in `folder` as `load_classifier` does, ready for the training that a configuration describes."""
+    """Load the encoder in `folder` as `load_classifier` does, ready for the training that a configuration describes.
+
+    A UsageError, too, if it has no such part as is to be frozen.
+    """
     known = {name: getattr(config.trainer, name) for name in ("engine", "dropout", "head_dropout")}
     known |= {"head": config.head, "peft": config.peft if config.peft.method != "none" else None}
     model = load_classifier(folder, outputs=outputs, head_seed=head_seed, **known)

@@ -15,11 +15,12 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
-from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
+from transformers import CONFIG_MAPPING, AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
+from transformers import __version__ as transformers_version
 from transformers.utils import logging as transformers_logging
 
 from glue_bench.data.encoding import Encoded
-from glue_bench.errors import InputError, list_names
+from glue_bench.errors import InputError, close_match, list_names
 from glue_bench.models.families import padding_id
 from glue_bench.models.packing import Layout, Packed, pack
 from glue_bench.models.placement import is_out_of_memory
@@ -46,7 +47,10 @@ _PINNED: dict[str, Any] = {
     "chunk_size_feed_forward": 0,
     "dtype": torch.float32,
 }
-_REFUSED = ("quantization_config", "per_layer_config")  # keys of a config.json
+_REFUSED = {  # keys of a config.json
+    "quantization_config": "only plain weights are loaded",
+    "per_layer_config": "only encoders whose layers are all alike are loaded",
+}
 # Sizes and shares that a config.json may name; no model with more can be fine-tuned.
 _LIMITS: tuple[tuple[str, float, float], ...] = (
     ("num_hidden_layers", 1, 1001),
@@ -124,10 +128,14 @@ def read_model_config(folder: Path) -> PretrainedConfig:
         why = reason_of(error)
         if "trust_remote_code" in str(error):
             why = "needs Python code of its own (auto_map), which is never run; only transformers' models are used"
+        elif "does not recognize this architecture" in str(error):
+            kind, saved_by = str(content["model_type"]), quote(content.get("transformers_version", "another version"))
+            why = f"transformers {transformers_version} knows no model_type {quote(kind)}, which {saved_by} has saved "
+            why += f"(if later: pip install --upgrade transformers){close_match(kind.lower(), CONFIG_MAPPING)}"
         raise InputError(f"encoder folder {folder}: {why}") from error
-    if refused := [name for name in _REFUSED if content.get(name) is not None]:
-        why = "only plain weights of layers that are all alike are loaded"
-        raise InputError(f"encoder folder {folder}: {refused[0]} in its config.json; {why}")
+    for name, why in _REFUSED.items():
+        if content.get(name) is not None:
+            raise InputError(f"encoder folder {folder}: {name} in its config.json; {why}")
     rates = [name for name, rate in config.to_dict().items() if "dropout" in name and type(rate) in (int, float)]
     padding = ("pad_token_id", 0, getattr(config, "vocab_size", None) or 10_000_001)  # a row of the embedding table
     for name, lowest, below in (*_LIMITS, padding, *((name, 0.0, 0.99999) for name in rates)):
@@ -191,8 +199,11 @@ def _misfit(model: PreTrainedModel, info: Mapping[str, Any]) -> str:
     further = [name for name in other if _LAYER.search(name)]
     broken = [name for name in named.keys() - missing if not named[name].isfinite().all()]
     instead = f", but have {quote(other[0])}" if other and missing.issuperset(named) else ""
+    way_out = "take config.json and weights from one model"
+    if instead and other[0].startswith("module."):
+        way_out = "save them without DataParallel's `module.`"
     for begin, names, end in (
-        ("its weights lack ", needed, f"{instead}; take config.json and weights from one model"),
+        ("its weights lack ", needed, f"{instead}; {way_out}"),
         ("other sizes in the weights than by config.json: ", sized, "; take both files from one model"),
         ("its weights have layers that config.json lacks: ", further, "; correct num_hidden_layers there"),
         ("NaN or infinite weights: ", broken, "; download it again"),

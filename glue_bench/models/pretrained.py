@@ -11,7 +11,7 @@ from typing import Any
 
 from glue_bench.config.schema import EncoderConfig
 from glue_bench.data.hub import AbsentError, cached_file, commit_of, fetch_file, is_commit, look_up, offline_variable
-from glue_bench.errors import InputError, UsageError, list_names
+from glue_bench.errors import InputError, UsageError
 from glue_bench.files import file_sha256
 from glue_bench.reading import is_file_name, open_regular, read_json
 from glue_bench.text import first_line
@@ -34,11 +34,22 @@ TOKENIZER_FILES = (*_OPTIONAL, *_VOCABULARIES, *_RARE)
 _CONFIG = "tokenizer_config.json"
 _WEIGHTS, _INDEX, _PICKLED = "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"
 _LOADED = (
-    "only safetensors weights are loaded, as transformers' save_pretrained writes them: whole, in this folder itself, "
-    f"and with {_INDEX} if in parts; or a {_PICKLED}, with encoder.allow_bin=true; an adapter such as LoRA only once "
-    "peft's merge_and_unload has merged it into its model"
+    "only a model that transformers' save_pretrained wrote to safetensors is loaded; of an adapter such as LoRA, save "
+    f"what peft's merge_and_unload returns; for a {_PICKLED}, encoder.allow_bin=true"
 )
-_NEAR = ("adapter_config.json", "*.safetensors*", "*model*.bin*", ".cache/huggingface/download/*.incomplete")
+# What may lie near a file that is missing, or near weights that are, and what is to be done about it.
+_UNFINISHED = ("*.incomplete", "*.part", "*.crdownload", "*.download", "*.aria2", ".cache/huggingface/*/*.incomplete")
+_NEAR = {
+    **dict.fromkeys(_UNFINISHED, "is an unfinished download; download it again"),
+    "adapter_config.json": "is an adapter's, such as LoRA, not a model's; save what peft's merge_and_unload returns",
+    **dict.fromkeys(("*/{}", "snapshots/*/{}"), "is there; make its folder the encoder's"),
+}
+_NEAR_WEIGHTS = {
+    "pytorch_model*.bin*": "is no safetensors file; load and save it with transformers' save_pretrained; or, for a "
+    f"{_PICKLED}, encoder.allow_bin=true",
+    "*-of-*.safetensors": f"is a part, without {_INDEX}, which names them all; download that too",
+    "*.safetensors": "is not read; if it holds the weights, rename it",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,10 +109,10 @@ def resolve_pretrained(encoder: EncoderConfig) -> Pretrained:
     weights = weight_files(folder, allow_bin=encoder.allow_bin)
     for name, there in {"config.json": (folder / "config.json").is_file(), _WEIGHTS: bool(weights)}.items():
         if not there:
-            places = (*_NEAR, f"*/{name}", f"snapshots/*/{name}")  # unfinished ones, parts, other kinds, other folders
-            near = sorted({path.relative_to(folder).as_posix() for each in places for path in folder.glob(each)})
-            found = f"found: {list_names(near)}; " if near else ""
-            raise InputError(f"encoder folder {folder}: no {name} ({found}{_LOADED})")
+            places = {**_NEAR, **(_NEAR_WEIGHTS if name == _WEIGHTS else {})}.items()
+            near = ((path, what) for place, what in places for path in sorted(folder.glob(place.format(name))))
+            why = next((f"{path.relative_to(folder)} {what}" for path, what in near), _LOADED)
+            raise InputError(f"encoder folder {folder}: no {name} ({why})")
     check_no_adapter(folder)
     tokenizer = tokenizer_files(folder)
     for path in (folder / "config.json", *weights, *tokenizer):

@@ -157,7 +157,7 @@ def check_tensors(snapshot: Snapshot, begun: Mapping[str, Tensor], *, selected: 
         raise ValueError(f"its tensor {min(missing)} is missing")
     for name, value in found.items():
         if name.startswith(_COUNT):
-            fits = value.numel() == 1 and float(value) in range(1, snapshot.step + 1)
+            fits = value.numel() == 1 and float(value).is_integer() and 1 <= float(value) <= snapshot.step
         else:
             lowest, same = 0.0 if name.startswith(_MOMENTS[1]) else -math.inf, like.get(name)
             fits = same is not None and (value.shape, value.dtype) == (same.shape, same.dtype)

@@ -187,7 +187,8 @@ class SharedGradients:
 
     def __init__(self, parameters: "Iterable[Tensor]", processes: Processes) -> None:
         """Leave it to the first sum to find out which parameters have a gradient."""
-        self._parameters, self._processes, self._agreed = list(parameters), processes, False
+        self._parameters, self._processes = list(parameters), processes
+        self._bucket: Any = None  # (all elements of these gradients + 1,), kept: new memory costs more than the copy
 
     def sum_with(self, loss: "Tensor") -> "Tensor":
         """Replace every gradient by its sum, and return the sum of `loss`, a scalar on the gradients' device.
@@ -196,17 +197,17 @@ class SharedGradients:
         """
         import torch
 
-        if not self._agreed:
+        if self._bucket is None:
             have = self._processes.largest(*(int(each.grad is not None) for each in self._parameters))
             self._parameters = [each for each, some in zip(self._parameters, have, strict=True) if some]
-            self._agreed = True
+            self._bucket = torch.empty(sum(each.numel() for each in self._parameters) + 1, device=loss.device)
         held = [torch.zeros_like(each) if each.grad is None else each.grad for each in self._parameters]
-        bucket = torch.cat([each.flatten() for each in [*held, loss.detach()]])
-        self._processes.add_up(bucket)
-        pieces = torch.split(bucket, [each.numel() for each in [*held, loss]])
-        for parameter, piece in zip(self._parameters, pieces, strict=False):
-            parameter.grad = piece.view_as(parameter)
-        return bucket[-1]
+        torch.cat([each.flatten() for each in [*held, loss.detach()]], out=self._bucket)
+        self._processes.add_up(self._bucket)
+        pieces = self._bucket[:-1].split([each.numel() for each in held])
+        for parameter, piece in zip(self._parameters, pieces, strict=True):
+            parameter.grad = piece.view_as(parameter)  # in the bucket, until the next sum
+        return self._bucket[-1].clone()  # type: ignore[no-any-return]
 
 
 @contextlib.contextmanager

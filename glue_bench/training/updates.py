@@ -104,8 +104,9 @@ class Updates:
     def is_scored(self) -> bool:
         """Whether the dev set is scored after the last update."""
         every = self.settings.eval_every
-        due = self.ends_epoch if every in (None, "epoch") else self.done % int(every) == 0 or self.done == self.total
-        return every is not None and due
+        if every is None or every == "epoch":
+            return every is not None and self.ends_epoch
+        return self.done % int(every) == 0 or self.done == self.total
 
     def batches(self, *, order: int) -> Iterator[NDArray[np.int64]]:
         """Yield the rows of every remaining update, in the order that the seed stream `order` gives each epoch."""

@@ -187,14 +187,10 @@ def repository(tiny_bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
             True,
             "model.safetensors.index.json: names no safetensors files",
         ),
-        ("adapter_config.json", True, "an adapter such as LoRA only once peft's merge_and_unload has merged it"),
-        ("adapter_config.json", False, "no file config.json .*an adapter such as LoRA only once"),
-        ("pytorch_model.bin", True, "a pytorch_model.bin, with encoder.allow_bin=true"),
-        (
-            "flax_model.msgpack",
-            True,
-            "only safetensors weights are loaded, as transformers' save_pretrained writes them",
-        ),
+        ("adapter_config.json", True, "of an adapter such as LoRA, save what peft's merge_and_unload returns"),
+        ("adapter_config.json", False, "no file config.json .*of an adapter such as LoRA, save what peft's"),
+        ("pytorch_model.bin", True, "for a pytorch_model.bin, encoder.allow_bin=true"),
+        ("flax_model.msgpack", True, "only a model that transformers' save_pretrained wrote to safetensors is loaded"),
     ],
 )
 def test_a_repository_without_usable_weights_is_refused_with_the_reason(
@@ -212,7 +208,7 @@ def test_weights_in_several_files_and_of_torchs_kind_are_fetched(repository: Pat
     torch.save(weights, repository / "pytorch_model.bin")
     encoder = EncoderConfig(hub_id="org/bert", revision="main", allow_bin=True)
     assert [path.name for path in weight_files(resolve_pretrained(encoder).folder)] == ["pytorch_model.bin"]
-    with pytest.raises(InputError, match=r"only safetensors weights are loaded, .*encoder.allow_bin=true"):
+    with pytest.raises(InputError, match=r"save_pretrained wrote to safetensors is loaded; .*encoder.allow_bin=true"):
         resolve_pretrained(dataclasses.replace(encoder, allow_bin=False))
     names = {name: f"model-{number % 2}.safetensors" for number, name in enumerate(weights)}
     for part in set(names.values()):

@@ -65,8 +65,7 @@ def test_a_folder_with_a_sentencepiece_vocabulary_alone_has_a_tokenizer(tiny_rob
             b"version https://git-lfs.github.com/spec/v1\noid",
             "tokenizer.json cannot be read: a Git LFS",
         ),
-        ("adapter_config.json", b"{}", "(found: adapter_config.json; only safetensors weights are loaded, "),
-        ("adapter_config.json", b"{}", "an adapter such as LoRA only once peft's merge_and_unload has merged it"),
+        ("adapter_config.json", b"{}", "save what peft's merge_and_unload returns"),
         (
             "model.safetensors.index.json",
             b"{}",
@@ -85,24 +84,16 @@ def test_a_folder_with_a_sentencepiece_vocabulary_alone_has_a_tokenizer(tiny_rob
         (
             "model-00001-of-00002.safetensors",
             b"",
-            "(found: model-00001-of-00002.safetensors; only safetensors weights are loaded, ",
+            "-00002.safetensors is a part, without model.safetensors.index.json, which names them all",
         ),
-        (
-            "model-00001-of-00002.safetensors",
-            b"",
-            ": whole, in this folder itself, and with model.safetensors.index.json if in parts; ",
-        ),
-        ("model.fp16.safetensors", b"", "(found: model.fp16.safetensors; only safetensors weights"),
-        ("0_Transformer/model.safetensors", b"", "(found: 0_Transformer/model.safetensors; only"),
-        ("snapshots/c0ffee/model.safetensors", b"", "(found: snapshots/c0ffee/model.safetensors; only"),
-        ("model.safetensors.part", b"", "(found: model.safetensors.part; only safetensors"),
-        (
-            ".cache/huggingface/download/a1.incomplete",
-            b"",
-            "found: .cache/huggingface/download/a1.incomplete;",
-        ),
-        ("pytorch_model.bin", b"", "or a pytorch_model.bin, with encoder.allow_bin=true"),
-        ("pytorch_model.bin", b"", "(found: pytorch_model.bin; only safetensors weights are loaded, "),
+        ("model.fp16.safetensors", b"", "(model.fp16.safetensors is not read; if it holds the weights, rename it)"),
+        ("0_Transformer/model.safetensors", b"", "(0_Transformer/model.safetensors is there; make its folder the"),
+        ("snapshots/c0ffee/model.safetensors", b"", "(snapshots/c0ffee/model.safetensors is there; make its folder"),
+        ("model.safetensors.part", b"", "(model.safetensors.part is an unfinished download; download it again)"),
+        (".cache/huggingface/download/a1.incomplete", b"", "download/a1.incomplete is an unfinished download;"),
+        ("pytorch_model.bin", b"", "or, for a pytorch_model.bin, encoder.allow_bin=true"),
+        ("pytorch_model.bin", b"", "(pytorch_model.bin is no safetensors file; load and save it with transformers'"),
+        ("tf_model.h5", b"", "only a model that transformers' save_pretrained wrote to safetensors is loaded"),
     ],
 )
 def test_a_folder_without_usable_weights_is_refused_with_the_reason(
@@ -274,7 +265,7 @@ def test_a_checkpoint_of_every_common_kind_gives_its_encoder_a_new_head(
     expected = save_as(kind, folder)
     assert (folder / "model.safetensors.index.json").exists() == (kind == "sharded")
     if kind == "bin":
-        with pytest.raises(InputError, match=r"only safetensors weights are loaded, .*encoder.allow_bin=true"):
+        with pytest.raises(InputError, match=r"load and save it with transformers' .*encoder.allow_bin=true"):
             identity(folder)
     model = load_classifier(resolve_pretrained(encoder).folder, outputs=2, head_seed=1)
     assert model.engine == "flat"

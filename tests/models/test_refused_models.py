@@ -51,9 +51,13 @@ def test_weights_that_lack_a_layer_are_refused(tiny_roberta: Path, tmp_path: Pat
         (b"\x00" * 100, DAMAGED),
         (b"<!DOCTYPE html><title>404</title>", DAMAGED),
         (b"", DAMAGED),
-        ({"model_type": "BERT"}, "has model type `BERT` but Transformers does not recognize this architecture"),
-        ({"model_type": "superbert", "transformers_version": "31.0.1"}, "your version of Transformers is out of date"),
-        ({"model_type": "qqqq", "transformers_version": [7]}, "has model type `qqqq`"),
+        ({"model_type": "BERT"}, "knows no model_type BERT, "),
+        ({"model_type": "RoBERTa", "transformers_version": "4.1"}, "; did you mean roberta?"),
+        (
+            {"model_type": "superbert", "transformers_version": "31.0.1"},
+            ", which 31.0.1 has saved (if later: pip install --upgrade transformers)",
+        ),
+        ({"model_type": "qqqq", "transformers_version": [7]}, "knows no model_type qqqq"),
         (
             {"model_type": "superbert", "auto_map": NEW_CODE},
             "needs Python code of its own (auto_map), which is never run",
@@ -82,12 +86,19 @@ def test_damaged_files_and_other_models_are_one_line_with_the_reason(
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("prefix", ["module.", "net.bert."])
-def test_weights_under_other_names_are_refused_with_one_of_them(prefix: str, tiny_bert: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("prefix", "way_out"),
+    [("module.", "save them without DataParallel's `module.`"), ("net.bert.", "take config.json and weights from one")],
+)
+def test_weights_under_other_names_are_refused_with_one_of_them(
+    prefix: str, way_out: str, tiny_bert: Path, tmp_path: Path
+) -> None:
     folder = Path(shutil.copytree(tiny_bert, tmp_path / "encoder"))
     weights = {f"{prefix}{name}": value for name, value in load_file(tiny_bert / "model.safetensors").items()}
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(InputError, match=rf"its weights lack .* and \d+ more, but have {prefix}embeddings"):
+    with pytest.raises(
+        InputError, match=rf"its weights lack .* and \d+ more, but have {prefix}embeddings.*; {way_out}"
+    ):
         load_classifier(folder, outputs=2, head_seed=5)
 
 
