@@ -105,7 +105,7 @@ def drop_p_value(
         return float(stats.ttest_ind(after, before, equal_var=False, alternative="less").pvalue)
     if errors is None:
         return None
-    change, noise = statistics.fmean(after) - statistics.fmean(before), math.hypot(*errors)  # exact for equal scores
+    change, noise = statistics.mean(after) - statistics.mean(before), math.hypot(*errors)  # of equal scores 0, exactly
     return float(scipy.special.ndtr(change / noise)) if noise else float(change >= 0)
 
 
