@@ -33,8 +33,7 @@ def execute(arguments: argparse.Namespace) -> int:
     """Print or write the comparison."""
     from glue_bench.report.comparison import compare
     from glue_bench.report.formats import render_comparison
-    from glue_bench.report.sides import choose_sides
-    from glue_bench.report.table import left_out_note
+    from glue_bench.report.table import choose_sides, left_out_note
 
     names, least = [word for word in arguments.overrides if "=" not in word], 1 if arguments.by is not None else 2
     if len(names) < least:  # that of an encoder or a folder may have an equals sign

@@ -46,8 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Print or write the report, then check it."""
-    from glue_bench.report.check import check_report, read_baseline
-    from glue_bench.report.formats import render_paper, render_report
+    from glue_bench.report.formats import check_report, read_baseline, render_paper, render_report
     from glue_bench.report.model import CARD_TASKS
     from glue_bench.report.table import build_report
 

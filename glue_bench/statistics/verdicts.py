@@ -2,6 +2,7 @@
 
 import functools
 import math
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -49,10 +50,10 @@ def judge_published(
 ) -> Verdict:
     """Compare our seeds' scores with one published number, in the same units; docs/report.md says why in this way.
 
-    The number should lie in the interval that our seeds predict for runs like the published ones: how many, whether it
-    is their mean rather than their median, and, if the source states it, their standard deviation. Where it does not,
-    the noise of its runs is taken to be ours. Where it does, the interval is that of Welch's two-sided test, and the
-    reason gives it for the difference of the means. `rounding` is half a unit of the number's last digit.
+    The number, which is rounded by at most `rounding`, is the median, or the mean, of so many `runs`. It should lie in
+    the interval that our seeds predict for runs like those. Their noise is taken to be ours, unless the source states
+    the standard deviation of two runs or more: then the interval is that of Welch's two-sided test, and the reason
+    gives it for the difference of the means.
 
     *below* and *above* describe our scores. *inconclusive*: the number lies inside the interval only because few seeds
     make it wide; many more seeds with the same mean and spread would put it outside.
@@ -104,7 +105,7 @@ def drop_p_value(
         return float(stats.ttest_ind(after, before, equal_var=False, alternative="less").pvalue)
     if errors is None:
         return None
-    change, noise = float(np.mean(after) - np.mean(before)), math.hypot(*errors)
+    change, noise = statistics.mean(after) - statistics.mean(before), math.hypot(*errors)  # of equal scores 0, exactly
     return float(scipy.special.ndtr(change / noise)) if noise else float(change >= 0)
 
 
@@ -113,8 +114,8 @@ def describe_degenerate(
 ) -> str | None:
     """Say why a run's predictions show that it learned nothing; None if they do not.
 
-    (n,) labels and predictions are codes of the classes `names`, or scores if that is empty. The mean of `metrics` is
-    the run's score: always predicting the most frequent label is judged by the same.
+    (n,) labels and predictions are codes of the classes `names`, or scores if that is empty; logits are (n, outputs).
+    The mean of `metrics` is the run's score: always predicting the most frequent label is judged by the same.
     """
     uncorrelated = "below chance: predictions and labels are not correlated"
     if not np.isfinite(logits).all():

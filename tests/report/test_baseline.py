@@ -9,8 +9,7 @@ import pytest
 
 from glue_bench.cli.main import main
 from glue_bench.errors import GlueBenchError
-from glue_bench.report.check import check_report, read_baseline
-from glue_bench.report.formats import render_report
+from glue_bench.report.formats import check_report, read_baseline, render_report
 from glue_bench.report.table import build_report
 from glue_bench.runs.store import RunStore
 from tests.support.making import DISTILROBERTA, make_record

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from glue_bench.cli.shared import TABLE_FORMATS
 from glue_bench.errors import InputError
-from glue_bench.report.check import read_baseline
-from glue_bench.report.formats import FORMATS, render_report
+from glue_bench.report.formats import read_baseline, render_report
 from glue_bench.report.model import CARD_TASKS
 from glue_bench.report.table import build_report
 from glue_bench.runs.record import Record
@@ -179,7 +179,7 @@ def test_encoders_and_data_sources_have_separate_sections() -> None:
     ]
 
 
-@pytest.mark.parametrize("format_name", FORMATS)
+@pytest.mark.parametrize("format_name", TABLE_FORMATS)
 def test_every_format_holds_the_numbers(format_name: str) -> None:
     text = render_report(report_of(mrpc(1, 0.85, 0.89), mrpc(2, 0.84, 0.88)), format_name, width=160)
     for word in ("mrpc" if format_name == "csv" else "MRPC", "86.6", "86.5"):

@@ -102,4 +102,5 @@ def test_welchs_test_agrees_with_statsmodels() -> None:
     assert drop_p_value([1.0, 1.0], [0.9, 0.9], errors=(0, 0)) == 0
     assert drop_p_value([1.0, 1.0], [1.0, 1.0], errors=(0, 0)) == 1
     assert drop_p_value([80.0], [80.0 - 1.644854 * math.sqrt(2)], errors=(1.0, 1.0)) == approx(0.05)
+    assert drop_p_value([50.2] * 3, [50.2], errors=(0, 0)) == 1  # whatever rounding does to a mean of three
     assert drop_p_value([80.0], [79.0]) is None

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from glue_bench.report.comparison import compare
-from glue_bench.report.sides import choose_sides
+from glue_bench.report.table import choose_sides
 from glue_bench.runs.filters import Filters
 from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore

@@ -28,12 +28,14 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
 INK, MUTED, RULE, PAPER = "#010001", "#010002", "#010003", "#010004"
 SERIES = ("#010011", "#010012", "#010013", "#010014", "#010015", "#010016")
 # Colours that nothing else uses; each stands for one of the page's.
-COLORS = {INK: "ink", MUTED: "muted", RULE: "rule", PAPER: "paper"} | {c: f"series-{n}" for n, c in enumerate(SERIES)}
+COLORS = {INK: "ink", MUTED: "muted", RULE: "rule", PAPER: "paper"}
+COLORS |= {color: f"series-{place}" for place, color in enumerate(SERIES)}
 # Sizes in a figure, in the units of its viewBox: CSS pixels at its usual size.
 WIDTH = 330
 PAIRED_WIDTH = 284
 
 _Grid = Literal["x", "y", "both"] | None  # lines of the values on that axis
+_Ticks = Sequence[int]  # the most on x, and on y
 _STYLE = mpl.rc_params_from_file(Path(__file__).with_name("plots.mplstyle"), use_default_template=False)
 _NOT_DRAWN = re.compile(r"<defs>\s*<style.*?</defs>|(?<=>)\s+(?=<)", re.DOTALL)
 # What a tag of matplotlib's has, and what the page has instead: the font of text is the page's own.
@@ -76,12 +78,10 @@ def canvas(height: float, *, width: float = WIDTH) -> Iterator[Figure]:
         yield Figure(figsize=(width / 72, height / 72), dpi=72)
 
 
-def add_axes(figure: Figure, margins: Sequence[float], *, grid: _Grid = None, ticks: Sequence[int] = ()) -> Axes:
-    """Add axes, with or without grid lines; `ticks` are the most on x, and on y.
-
-    The margins left, right, above and below are in units of the viewBox.
-    """
-    left, right, top, bottom = margins
+def add_axes(
+    figure: Figure, *, left: float, right: float, top: float, bottom: float, grid: _Grid = None, ticks: _Ticks = ()
+) -> Axes:
+    """Add axes with these margins, in units of the viewBox, with or without grid lines; at most `ticks` on x, on y."""
     width, height = figure.get_size_inches() * 72
     size = ((width - left - right) / width, (height - top - bottom) / height)
     axes = figure.add_axes((left / width, bottom / height, *size))
@@ -169,7 +169,7 @@ class Point(NamedTuple):
 def draw_scores(entries: Sequence[Entry], *, name: str) -> Drawing:
     """Draw a strip for each row: markers for the seeds, a bar for the median, the interval, the published diamond."""
     with canvas(50 * len(entries) + 34) as figure:
-        axes = add_axes(figure, (8, 8, 4, 26), grid="x", ticks=[5])
+        axes = add_axes(figure, left=8, right=8, top=4, bottom=26, grid="x", ticks=[5])
         for place, entry in enumerate(entries):
             _draw_strip(axes, entry, y=len(entries) - 1 - place)
         drawn = [x for e in entries for x in (*e.row.values, *(e.row.interval or ()), e.row.median, e.published)]
@@ -211,9 +211,9 @@ def draw_curves(entries: Sequence[Entry], *, name: str) -> Drawing:
     """Draw the loss of every run over its updates, below it the learning rate, and the dev scores if there are any."""
     more = 96 if any(entry.dev_scores for entry in entries) else 0
     with canvas(250 + more) as figure:
-        loss = add_axes(figure, (42, 8, 18, 98 + more), grid="y")
-        rate = add_axes(figure, (42, 8, 178, 36 + more), grid="y")
-        dev = add_axes(figure, (42, 8, 242, 36), grid="y") if more else None
+        loss = add_axes(figure, left=42, right=8, top=18, bottom=98 + more, grid="y")
+        rate = add_axes(figure, left=42, right=8, top=178, bottom=36 + more, grid="y")
+        dev = add_axes(figure, left=42, right=8, top=242, bottom=36, grid="y") if more else None
         curves = [(look_of(each.place), thin(run), run) for each in entries for run in each.histories.values()]
         for look, curve, whole in curves:
             style: dict[str, Any] = {"color": look.color, "linestyle": look.dashes}
@@ -246,7 +246,7 @@ def draw_curves(entries: Sequence[Entry], *, name: str) -> Drawing:
 def draw_costs(points: Sequence[Point], *, unit: str, name: str) -> Drawing:
     """Draw scores against costs; each name is written where there is room for it."""
     with canvas(210) as figure:
-        axes = add_axes(figure, (46, 14, 18, 38), grid="both", ticks=(4, 5))
+        axes = add_axes(figure, left=46, right=14, top=18, bottom=38, grid="both", ticks=(4, 5))
         scores = [point.score for point in points]
         room = max(0.35 * (max(scores) - min(scores)), 1.0)
         width = 1.25 * max(point.cost for point in points)
@@ -265,7 +265,7 @@ def draw_differences(comparison: Comparison, *, name: str) -> Drawing:
     """Draw a line for each task: the difference with its interval, and where 0 is."""
     tasks, color = list(reversed(comparison.tasks)), look_of(0).color
     with canvas(30 * len(tasks) + 48) as figure:
-        axes = add_axes(figure, (62, 12, 6, 42), grid="x", ticks=[6])
+        axes = add_axes(figure, left=62, right=12, top=6, bottom=42, grid="x", ticks=[6])
         axes.axvline(0, color=INK, linewidth=1)
         for y, task in enumerate(tasks):
             axes.plot((task.low, task.high), (y, y), color=color, linewidth=2.2)
@@ -281,7 +281,7 @@ def draw_density(entry: Entry, *, name: str) -> Drawing:
     """Draw predictions against labels: the more rows a hexagon holds, the darker it is."""
     label, prediction = entry.labels_and_predictions
     with canvas(PAIRED_WIDTH * 0.86, width=PAIRED_WIDTH) as figure:
-        axes = add_axes(figure, (40, 10, 8, 38), ticks=(6, 6))
+        axes = add_axes(figure, left=40, right=10, top=8, bottom=38, ticks=(6, 6))
         low, high = float(min(label.min(), prediction.min())), float(max(label.max(), prediction.max()))
         room = 0.03 * (high - low) or 1.0
         extent = (low - room, high + room, low - room, high + room)
@@ -298,7 +298,7 @@ def draw_density(entry: Entry, *, name: str) -> Drawing:
 def draw_reliability(entries: Sequence[Entry], *, name: str) -> Drawing:
     """Draw accuracy against confidence: the more rows a bin holds, the larger its marker."""
     with canvas(WIDTH * 0.86) as figure:
-        axes = add_axes(figure, (46, 10, 8, 38), grid="both", ticks=(5, 5))
+        axes = add_axes(figure, left=46, right=10, top=8, bottom=38, grid="both", ticks=(5, 5))
         axes.plot((0, 1), (0, 1), color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
         for entry in entries:
             look, bins = look_of(entry.place), entry.calibration
