@@ -229,8 +229,10 @@ def _check_classes(table: Table, task: TaskConfig) -> NDArray[np.int64]:
 
 def _codes_by_label(labels: list[str], order: list[str], *, by_index: bool) -> dict[object, int]:
     """Map everything that a file may call a class to its code in the task's order. A label's own spelling comes first.
+
     A number is an index into `order`, or else the one label that is this number. LABEL_1 is an index. True and false
-    are names, or the numbers of two classes."""
+    are names, or the numbers of two classes.
+    """
     indexed, numbers = [labels.index(name) for name in order], [*map(_number, labels)]
     code_of: dict[object, int] = {Decimal(number): code for number, code in enumerate(indexed)}
     if not by_index:

@@ -183,7 +183,9 @@ class Board(Listener):
 
     def _seconds_left(self) -> float | None:
         """Estimate when the last run ends, if each worker takes the next one when it is free; None if nothing is known.
-        A run of which nothing is known takes what its work takes at the rate of the others."""
+
+        A run of which nothing is known takes what its work takes at the rate of the others.
+        """
         runs, now = self._runs.values(), time.monotonic()
         known = [(total, rough_work(run.request)) for run in runs if (total := run.total) is not None]
         busy, waiting = ([run for run in runs if run.state == state] for state in ("running", "waiting"))

@@ -70,7 +70,9 @@ def seconds_in_all(seconds: Iterable[float], *, workers: int) -> float:
 
 def describe_work(request: RunRequest) -> str:
     """Say how many updates a run has, and roughly how many tokens if its rows are at hand; empty if that is not known.
-    Makes no request to the hub. Local rows that cannot be read are an InputError."""
+
+    Makes no request to the hub. Local rows that cannot be read are an InputError.
+    """
     config, trainer, tokens = request.config, request.config.trainer, ""
     rows = config.task.rows.get(config.task.train)
     if config.data.source != "hub":
