@@ -30,8 +30,10 @@ def disk_errors(path: Path, what: str = "cannot be written") -> Iterator[None]:
 
 @contextlib.contextmanager
 def replace_atomically(path: Path) -> Iterator[Path]:
-    """Yield a temporary path next to `path`; when the block succeeds, sync it to disk and rename it to `path`. A
-    DiskError if the folder or file cannot be written (full disk, read-only folder, no permission)."""
+    """Yield a temporary path next to `path`; when the block succeeds, sync it to disk and rename it to `path`.
+
+    A DiskError if the folder or file cannot be written (full disk, read-only folder, no permission).
+    """
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
@@ -55,9 +57,11 @@ def write_text_atomically(path: Path, text: str) -> None:
 
 @contextlib.contextmanager
 def replace_folder_atomically(path: Path, *, ours: Collection[str] | None = None) -> Iterator[Path]:
-    """Yield an empty folder next to `path`; when the block succeeds, rename it to `path`, replacing what was there. If
-    `ours` names the files that a run writes there, whatever else is there is kept beside it under another name. Errors
-    as in `replace_atomically`."""
+    """Yield an empty folder next to `path`; when the block succeeds, rename it to `path`, replacing what was there.
+
+    If `ours` names the files that a run writes there, whatever else is there is kept beside it under another name.
+    Errors as in `replace_atomically`.
+    """
     with disk_errors(path), contextlib.ExitStack() as afterwards:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
@@ -87,9 +91,11 @@ def _holds_others(path: Path, ours: Collection[str]) -> bool:
 
 
 def file_sha256(path: Path, *, read: Callable[[Path], bytes] | None = None) -> str:
-    """Return the SHA-256 of a file's content in hexadecimal; cached by path, inode, size and modification time. `read`,
-    a module's function, returns what counts as the content; None: the file's bytes. An unreadable file is an
-    InputError."""
+    """Return the SHA-256 of a file's content in hexadecimal; cached by path, inode, size and modification time.
+
+    `read`, a module's function, returns what counts as the content; None: the file's bytes. An unreadable file is an
+    InputError.
+    """
     try:
         found = path.stat()
         return _sha256(path, read, size=found.st_size, changed=(found.st_ino, found.st_mtime_ns))
@@ -113,8 +119,10 @@ def write_sealed(path: Path, content: bytes) -> None:
 
 
 def read_sealed(path: Path) -> bytes:
-    """Read what `write_sealed` wrote under this name. An OSError where there is none; a ValueError where it is not as
-    it was written."""
+    """Read what `write_sealed` wrote under this name.
+
+    An OSError where there is none; a ValueError where it is not as it was written.
+    """
     with open_regular(path) as stream:
         seal = stream.read(hashlib.sha256().digest_size)
         if seal != _seal(path, hashlib.file_digest(stream, "sha256")):  # which takes no memory

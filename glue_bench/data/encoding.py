@@ -52,8 +52,10 @@ class TextEncoder:
     """An encoder's own tokenizer with a maximum length."""
 
     def __init__(self, folder: Path, *, max_length: int) -> None:
-        """Load the tokenizer of a pretrained folder; errors as in `load_tokenizer`. Rows have at most `max_length`
-        tokens, special ones included; the longer text is cut first."""
+        """Load the tokenizer of a pretrained folder; errors as in `load_tokenizer`.
+
+        Rows have at most `max_length` tokens, special ones included; the longer text is cut first.
+        """
         loaded, self._folder, self._longest = load_tokenizer(folder), folder, max_length
         self.padding_id: int | None = loaded.pad_token_id
         with _explaining(folder, "be loaded"):

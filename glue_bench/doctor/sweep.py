@@ -87,8 +87,10 @@ class Hub:
     weights: int = 0  # bytes of the largest encoder's weights, here or there; 0 if not known
 
     def find_first(self, names: Sequence[str], place: Mapping[str, str]) -> dict[str, int]:
-        """Find the first of these files that the repository has, and its size in bytes; an InputError if none. `place`
-        is its repo_id, revision and repo_type. An UnreachableError if the hub does not respond."""
+        """Find the first of these files that the repository has, and its size in bytes; an InputError if none.
+
+        `place` is its repo_id, revision and repo_type. An UnreachableError if the hub does not respond.
+        """
         self.asked = True
         if self.unreachable is not None:
             raise self.unreachable
@@ -205,8 +207,10 @@ def _problem(name: str, faults: Sequence[str | Exception], *, advice: str) -> Fi
 
 
 def examine_device(config: RunConfig, *, runs: int, here: Sequence[RunConfig] = ()) -> tuple[list[Finding], int]:
-    """Check the device that a sweep of so many runs would use, and count how many of them execute at a time. The
-    encoders of the runs `here` are loaded, too."""
+    """Check the device that a sweep of so many runs would use, and count how many of them execute at a time.
+
+    The encoders of the runs `here` are loaded, too.
+    """
     executor, trainer = config.executor, config.trainer
     if executor.kind == "slurm":
         at_once = JOBS_AT_ONCE if executor.workers == "auto" else int(executor.workers)

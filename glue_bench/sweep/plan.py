@@ -61,9 +61,11 @@ class Plan:
 
 
 def plan_runs(requests: Sequence[RunRequest], store: RunStore, *, retry_failed: bool) -> Plan:
-    """Look up every request in the store, and the parents of those that are missing. Writes nothing. What failed for
-    lack of room counts as missing; with `retry_failed`, all that failed or diverged, but for what would diverge again
-    in the same way."""
+    """Look up every request in the store, and the parents of those that are missing. Writes nothing.
+
+    What failed for lack of room counts as missing; with `retry_failed`, all that failed or diverged, but for what would
+    diverge again in the same way.
+    """
     requests = find_earlier(requests, store)
     # By run id, parents before their first child. A run that is also a parent keeps its model.
     lines = [{**request.ancestors, request.run_id: request} for request in requests]
@@ -100,16 +102,20 @@ def plan_one(request: RunRequest, *, retry_failed: bool) -> tuple[Plan, RunReque
 
 
 def plan_line(path: Path, index: int, *, retry_failed: bool) -> tuple[Plan, RunRequest, RunStore, Owner | None]:
-    """Plan the run of a line of a plan file as `plan_one`; also return the worker that is at work on it now. An array
-    of jobs should begin its next line then, and not wait. Errors as in `read_plan`."""
+    """Plan the run of a line of a plan file as `plan_one`; also return the worker that is at work on it now.
+
+    An array of jobs should begin its next line then, and not wait. Errors as in `read_plan`.
+    """
     plan, request, store = plan_one(read_plan(path, index), retry_failed=retry_failed)
     owner = plan.running.get(request.run_id)
     return plan, request, store, owner if owner and is_beating(store.folder(*request.place)) else None
 
 
 def find_record(request: RunRequest, store: RunStore, *, earlier: Record | None = None) -> Record | None:
-    """Find the record of a request; None if never run, interrupted, or without the requested model. `earlier` is the
-    failure that is being retried, whose record does not count."""
+    """Find the record of a request; None if never run, interrupted, or without the requested model.
+
+    `earlier` is the failure that is being retried, whose record does not count.
+    """
     record = store.load(*request.place)
     if record is None or record.status == "interrupted" or (earlier and record.ended == earlier.ended):
         return None
@@ -201,8 +207,10 @@ def write_plan(path: Path, plan: Plan, *, estimates: Mapping[str, Estimate]) -> 
 
 
 def read_plan(path: Path, index: int) -> RunRequest:
-    """Read the run of one line, counted from 0; a UsageError if there is none. An InputError if the file cannot be
-    read, or is not a plan of this version."""
+    """Read the run of one line, counted from 0; a UsageError if there is none.
+
+    An InputError if the file cannot be read, or is not a plan of this version.
+    """
     try:
         lines = read_text(path).splitlines()
     except (OSError, ValueError) as error:

@@ -140,9 +140,11 @@ def run_leased(
     earlier: Record | None = None,
     processes: Processes = ALONE,
 ) -> Record | Owner:
-    """Run a request under its lease, and return its record; or the worker that has it, if another one does. `earlier`
-    is the failure that is being retried; the `processes` run it together, this one first. Raises why it failed, after
-    its record was written, and a LostLeaseError if another worker took it over."""
+    """Run a request under its lease, and return its record; or the worker that has it, if another one does.
+
+    `earlier` is the failure that is being retried; the `processes` run it together, this one first. Raises why it
+    failed, after its record was written, and a LostLeaseError if another worker took it over.
+    """
     lease = take_lease(store.folder(*request.place), patience=60 * request.config.executor.timeout)
     if isinstance(lease, Owner):
         return lease

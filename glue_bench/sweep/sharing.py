@@ -29,9 +29,11 @@ _SECONDS = 20.0  # that one of NVIDIA's commands may take
 
 
 def runs_that_fit(work: Sequence[float], *, gpus: int) -> int:
-    """Return how many runs each of `gpus` has room for: one where other processes use any, or nothing is known. `work`
-    is that of each run: so many at a time that the longest does not stay alone in the end, since a few train faster
-    beside each other than many."""
+    """Return how many runs each of `gpus` has room for: one where other processes use any, or nothing is known.
+
+    `work` is that of each run: so many at a time that the longest does not stay alone in the end, since a few train
+    faster beside each other than many.
+    """
     asked = "--query-gpu=memory.total,memory.used", "--format=csv,noheader,nounits"
     printed = _output("nvidia-smi", *asked) or ""
     try:

@@ -78,9 +78,11 @@ class RunLine:
 
 
 def run_on_slurm(plan: Plan, store: RunStore, *, listener: Listener, executor: ExecutorConfig) -> dict[str, Record]:
-    """Submit what is missing and not queued yet, watch until every run has its record, and return all, by run id. A
-    UsageError if submitit or Slurm is missing, or Slurm refuses the job; Stopped if a signal ended the watching: the
-    jobs continue."""
+    """Submit what is missing and not queued yet, watch until every run has its record, and return all, by run id.
+
+    A UsageError if submitit or Slurm is missing, or Slurm refuses the job; Stopped if a signal ended the watching: the
+    jobs continue.
+    """
     return _Watch(plan, store, listener=listener, executor=executor).until_done()
 
 

@@ -30,9 +30,11 @@ class Estimate:
 
 
 def estimate_runs(requests: Sequence[RunRequest], records: Iterable[Record]) -> dict[str, Estimate]:
-    """Estimate the time of runs, by run id, from finished runs of this results folder. The best basis is finished runs
-    that differ in the seed only; the second best is runs of the same encoder, task and kind of data, by the number of
-    rows that they train on. A run without either has no estimate."""
+    """Estimate the time of runs, by run id, from finished runs of this results folder.
+
+    The best basis is finished runs that differ in the seed only; the second best is runs of the same encoder, task and
+    kind of data, by the number of rows that they train on. A run without either has no estimate.
+    """
     totals = [(record, record.seconds.get("total")) for record in records if record.finished]
     timed = [(record, seconds) for record, seconds in totals if isinstance(seconds, int | float) and seconds > 0]
     estimates = {}
@@ -49,8 +51,10 @@ def estimate_runs(requests: Sequence[RunRequest], records: Iterable[Record]) -> 
 
 
 def longest_first(requests: Sequence[RunRequest], estimates: Mapping[str, Estimate]) -> list[RunRequest]:
-    """Sort runs so that workers are busy to the end; by rows times texts if some run has no estimate. A parent counts
-    with the runs that wait for it, and so comes before them."""
+    """Sort runs so that workers are busy to the end; by rows times texts if some run has no estimate.
+
+    A parent counts with the runs that wait for it, and so comes before them.
+    """
     known = all(request.run_id in estimates for request in requests)
     weights = defaultdict[str, float](float)
     for request in requests:
@@ -87,8 +91,10 @@ def describe_work(request: RunRequest) -> str:
 
 
 def measure_run(request: RunRequest, *, threads: int) -> Estimate:
-    """Time a few updates on some of the run's rows, in this process, and extrapolate to the whole run. On a CPU it will
-    have `threads`. A GlueBenchError if encoder or rows cannot be had, or the updates diverge."""
+    """Time a few updates on some of the run's rows, in this process, and extrapolate to the whole run.
+
+    On a CPU it will have `threads`. A GlueBenchError if encoder or rows cannot be had, or the updates diverge.
+    """
     import torch
 
     from glue_bench.runs.experiment import Experiment
