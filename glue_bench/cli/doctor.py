@@ -14,6 +14,7 @@ examples:
 """
 
 import argparse
+import contextlib
 import json
 import sys
 from collections.abc import Iterator
@@ -62,6 +63,7 @@ def _examine(arguments: argparse.Namespace) -> Iterator[Finding]:
         yield from installed
         yield from examine_sweep(sweep, list(parents.values()))
     except ImportError as error:
-        yield from installed  # as far as it has not been shown
+        with contextlib.suppress(ImportError):  # of packaging, which this needs
+            yield from installed  # as far as it has not been shown
         advice = "pip install again, with the constraints file; other checks need it"
         yield Finding("imports", PROBLEM, found=f"{type(error).__name__}: {error}", advice=advice)
