@@ -75,13 +75,15 @@ class TextEncoder:
         path = cache / hashlib.sha256(f"{self._identity}\0{split.text_digest}".encode()).hexdigest()[:32]
         try:
             with np.load(io.BytesIO(read_sealed(path)), allow_pickle=False) as kept:
-                return Encoded(**{**kept, "truncated": int(kept["truncated"])})
+                # By name: with earlier versions of NumPy an entry has an array for savez's `allow_pickle`, too.
+                arrays = {name: kept[name] for name in Encoded.__slots__}
+                return Encoded(**{**arrays, "truncated": int(arrays["truncated"])})
         except (FileNotFoundError, NotADirectoryError):
             pass
         except (OSError, ValueError) as error:
             logger.warning("%s: damaged cache entry, replaced (%s)", path, error)
         encoded, content = self.tokenise(split.texts), io.BytesIO()
-        np.savez(content, allow_pickle=False, **{name: getattr(encoded, name) for name in Encoded.__slots__})
+        np.savez(content, **{name: getattr(encoded, name) for name in Encoded.__slots__})
         try:
             write_sealed(path, content.getvalue())
         except DiskError as error:
@@ -89,8 +91,10 @@ class TextEncoder:
         return encoded
 
     def tokenise(self, texts: Sequence[Sequence[str]]) -> Encoded:
-        """Tokenise one or two columns of n strings, n at least 1; an InputError if the tokenizer fails, or gives what
-        is no token, or rows without any or with too many."""
+        """Tokenise one or two columns of n strings, n at least 1.
+
+        An InputError if the tokenizer fails, or gives what is no token, or rows without any or with too many.
+        """
         tokens, types, lengths = list[NDArray[np.int32]](), list[NDArray[np.uint8]](), list[int]()
         truncated = 0
         rows: Sequence[Any] = texts[0] if len(texts) == 1 else list(zip(*texts, strict=True))

@@ -1,5 +1,6 @@
 """Tokens: the same as transformers' own tokenizer, flat, cached, counted when truncated."""
 
+import io
 import json
 import pwd
 from pathlib import Path
@@ -10,7 +11,7 @@ from transformers import AutoTokenizer
 
 from glue_bench.data.encoding import TextEncoder
 from glue_bench.errors import InputError
-from glue_bench.files import cache_folder
+from glue_bench.files import cache_folder, read_sealed, write_sealed
 from tests.support.damage import SEALED
 from tests.support.tiny import sentences
 from tests.support.training import split_of
@@ -62,6 +63,20 @@ def test_encoded_splits_are_read_from_the_cache_and_damaged_entries_are_replaced
     entry.write_bytes(entry.read_bytes()[:100])
     assert np.array_equal(encoder.encode(PAIR, cache=tmp_path).tokens, first.tokens)
     assert entry.stat().st_size > 100
+
+
+def test_a_cache_entry_with_a_further_array_is_read(tiny_roberta: Path, tmp_path: Path) -> None:
+    encoder = TextEncoder(tiny_roberta, max_length=64)
+    first = encoder.encode(PAIR, cache=tmp_path)
+    (entry,) = tmp_path.iterdir()
+    with np.load(io.BytesIO(read_sealed(entry))) as arrays:
+        content = io.BytesIO()
+        np.savez(content, **arrays, further=np.array(False))
+    write_sealed(entry, content.getvalue())
+    written = entry.stat().st_mtime_ns
+    again = encoder.encode(PAIR, cache=tmp_path)
+    assert entry.stat().st_mtime_ns == written
+    assert (again.tokens.tolist(), again.truncated) == (first.tokens.tolist(), first.truncated)
 
 
 @pytest.mark.parametrize("damage", SEALED)
