@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 CARDS = Path(__file__).resolve().parent / "cards"
 CLAIMS_SCHEMA_VERSION = 1
-Progress = Callable[[str], None]  # is told of each step in a line
+Progress = Callable[[str], None]  # called with a line about each step
 _CSV = ("id", "title", "model", "claimed", "found", "verdict", "why", "basis", "check", "source")
 _VERDICTS = (
     "Verdicts: confirmed; contradicted (what was found is shown); undecided (measured, but not clearly enough); not "

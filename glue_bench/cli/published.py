@@ -75,8 +75,7 @@ def execute(arguments: argparse.Namespace) -> int:
     elif names:
         _print_row(chosen[0], facts[0], out=arguments.out)
     else:
-        headers = ["row", "protocol", "method", "statistic", "start", "status"]
-        headers, cells = [*headers, *(tasks[name].title for name in CARD_TASKS)], list[list[str]]()
+        titles, cells = [tasks[name].title for name in CARD_TASKS], list[list[str]]()
         for table in chosen:
             from_mnli = sum(score.start == "mnli" for score in table.scores.values())
             starts = dict.fromkeys(score.start for score in table.scores.values())
@@ -84,6 +83,7 @@ def execute(arguments: argparse.Namespace) -> int:
             statistic = f"{table.statistic} of {table.runs}" if table.runs and table.runs > 1 else table.statistic
             scores = [f"{table.scores[name].value:.1f}" if name in table.scores else "" for name in CARD_TASKS]
             cells.append([table.name, table.protocol_name, table.method, statistic, start, table.status, *scores])
+        headers = ["row", "protocol", "method", "statistic", "start", "status", *titles]
         write_table(headers, cells, title=plural(len(chosen), "published row"), out=arguments.out)
     return 0
 

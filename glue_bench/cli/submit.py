@@ -38,7 +38,7 @@ from glue_bench.submission.layout import LeaderboardFile, check_submission, lay_
 from glue_bench.text import plural, visible
 
 _CHOOSE = ("encoder", "seed", "run_id", "recipe", "init", "selection")
-_TRAINER = tuple(key for key in KEYS if key.startswith("trainer."))  # which tell apart runs of one recipe
+_TRAINER = tuple(key for key in KEYS if key.startswith("trainer."))  # in which runs of one recipe may differ
 _COMPOSED = ("data", "data.path", "data.dataset", "data.revision", "trainer.device")
 
 

@@ -155,8 +155,10 @@ def _quote_path(word: str) -> str:
 
 
 def _spell_out(word: str, config_dir: Path | None) -> list[str]:
-    """Write short forms as what they stand for: tasks=rte, tasks=all, encoders=minilm, seeds=5, seeds=1-5,
-    encoder=ORG/NAME, encoder=FOLDER; a UsageError for a range of too many seeds, or what may be hub id and folder."""
+    """Write out the short forms tasks=rte, tasks=all, encoders=NAME, seeds=5, seeds=1-5, encoder=ORG/NAME or FOLDER.
+
+    A UsageError for a range of too many seeds, or a word that may be a hub id and a folder.
+    """
     key, _, value = word.partition("=")
     bare = value.removeprefix("[").removesuffix("]")
     if key == "tasks" and bare == "all":

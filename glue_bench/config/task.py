@@ -136,8 +136,10 @@ class TaskConfig:
         return 1 if self.regression else len(self.labels)
 
     def parts(self, convention: str) -> list[ScorePart]:
-        """Return the scores whose mean is the task's number under a convention, a name or one SPLIT.METRIC; a task
-        that lacks it uses its headline, or else its first metric, on all its validation splits."""
+        """Return the scores whose mean is the task's number under a convention, a name or one SPLIT.METRIC.
+
+        A task that lacks it uses its headline, or else its first metric, on all its validation splits.
+        """
         if "." in convention:
             return [ScorePart.parse(convention)]
         if convention in self.conventions:
@@ -163,8 +165,10 @@ class TaskConfig:
         init: str = "pretrained",
         selection: str = "last",
     ) -> list[str]:
-        """Say why scores cannot be compared with published ones, by the rows and, if known, fingerprints of each whole
-        split, and by what else is in the record; empty if they can."""
+        """Say why scores cannot be compared with published ones; empty if they can.
+
+        `rows`, and `fingerprints` as far as known, are those of each whole split; all else is as in the record.
+        """
         reasons = []
         if init != "pretrained":
             reasons.append(started_from(init))

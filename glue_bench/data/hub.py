@@ -67,8 +67,11 @@ def ask_size(repo_id: str, filename: str, *, revision: str, repo_type: str, time
 
 
 def fetch_file(repo_id: str, filename: str, *, revision: str, repo_type: str, optional: bool = False) -> Path | None:
-    """Download a file, or take it from the cache; None for an optional one that is absent. An InputError says why it
-    cannot be fetched: also an optional one, if nothing can be asked and the cache does not know whether it exists."""
+    """Download a file, or take it from the cache; None for an optional one that is absent.
+
+    An InputError says why it cannot be fetched: also an optional one, if nothing can be asked and the cache does
+    not know whether it exists.
+    """
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError
 

@@ -53,8 +53,11 @@ class Split(Texts):
     labels: NDArray[np.int64] | NDArray[np.float64]  # (n,) codes 0..k-1, or scores for regression
 
     def sample(self, rows: int | None, *, how: str, seed: int) -> "Split":
-        """Return at most `rows` rows (None: all) in file order. `how`: the first, random ones drawn with the seed, or
-        stratified, which are random ones with each label's share of the rows kept."""
+        """Return at most `rows` rows (None: all) in file order.
+
+        `how`: the first, random ones drawn with the seed, or stratified, which are random ones with each
+        label's share of the rows kept.
+        """
         if rows is None or rows >= len(self):
             return self
         chosen = np.arange(rows)
@@ -111,8 +114,10 @@ class TaskData:
 
 
 def load_task_data(source: DataSource, data: DataConfig, *, task: TaskConfig, seed: int = 0) -> TaskData:
-    """Load the splits, limited as configured; the seed draws training rows, validation rows are the same for all
-    seeds. An InputError names the file and its first unusable row (counted from 1)."""
+    """Load the splits, limited as configured; the seed draws training rows, validation rows are the same for all seeds.
+
+    An InputError names the file and its first unusable row (counted from 1).
+    """
     splits = {}
     for name, files in source.files.items():
         limit, chance = (data.max_train_rows, seed) if name == task.train else (data.max_eval_rows, 0)

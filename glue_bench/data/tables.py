@@ -201,7 +201,7 @@ def _read_columnar(path: Path) -> Table:
 
 def _read_delimited(path: Path, *, delimiter: str, original: Original | None) -> Table:
     text, before = read_text(path), 0  # lines before the text
-    if said := re.match(r'"?sep=([,;|\t])"?(\n|$)', text):  # which tells Excel the delimiter
+    if said := re.match(r'"?sep=([,;|\t])"?(\n|$)', text):  # a note for Excel
         delimiter, text, before = said[1], text[said.end() :], 1
     first = text.partition("\n")[0]
     if not said and delimiter not in first:  # spreadsheets of many countries write semicolons into .csv
@@ -234,8 +234,10 @@ def _read_delimited(path: Path, *, delimiter: str, original: Original | None) ->
 
 
 def _is_quoted(text: str, delimiter: str, *, path: Path) -> bool:
-    """Return whether a .tsv is quoted as pandas writes it: its header is, or writing its rows again gives the same. An
-    InputError: in an only column, nobody can tell a text of several lines from several texts."""
+    """Return whether a .tsv is quoted as pandas writes it: its header is, or writing its rows again gives the same.
+
+    An InputError if it has one column: a text of several lines would look like several texts.
+    """
     if '"' not in text or text.startswith('"'):
         return text.startswith('"')
     rows, again = list[list[str]](), io.StringIO()

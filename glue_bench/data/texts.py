@@ -104,8 +104,10 @@ def join_rows(rows: Sequence[Sequence[str] | Mapping[str, str]], task: TaskConfi
 
 
 def join_files(paths: Sequence[Path], task: TaskConfig) -> tuple[Texts, list[str]]:
-    """Read a user's tables; return their rows, and for each the name of its file. A UsageError for an unknown ending,
-    an InputError for what cannot be read or no text."""
+    """Read a user's tables; return their rows, and for each the name of its file.
+
+    A UsageError for an unknown ending, an InputError for what cannot be read or no text.
+    """
     parts, named = list[Texts](), list[str]()
     for path in paths:
         if not path.name.lower().endswith(endings := tuple(f".{kind}" for kind in FILE_TYPES)):

@@ -221,7 +221,7 @@ def check_tokens(model: Classifier, encoded: Encoded) -> None:
     for what, found, rows in (
         ("token id", int(encoded.tokens.max()), config.vocab_size),
         ("position", first + int(encoded.lengths().max()) - 1, first + max_positions(config)),
-        ("token type", int(encoded.types.max()) if types > 1 else -1, types),  # a model with fewer is not told them
+        ("token type", int(encoded.types.max()) if types > 1 else -1, types),  # a model with fewer ignores them
     ):
         if found >= rows:
             raise InputError(f"the encoder's tokenizer gives {what} {found}, but its embedding table has {rows} rows")

@@ -37,7 +37,7 @@ _LOADED = (
     "only a model that transformers' save_pretrained wrote to safetensors is loaded; of an adapter such as LoRA, save "
     f"what peft's merge_and_unload returns; for a {_PICKLED}, encoder.allow_bin=true"
 )
-# What may lie near a file that is missing, or near weights that are, and what is to be done about it.
+# Files found near a missing one, or near missing weights, and what to do about each.
 _UNFINISHED = ("*.incomplete", "*.part", "*.crdownload", "*.download", "*.aria2", ".cache/huggingface/*/*.incomplete")
 _NEAR = {
     **dict.fromkeys(_UNFINISHED, "is an unfinished download; download it again"),

@@ -285,8 +285,11 @@ class _Driver:
 
 
 def gpus_for(device: str, count: Callable[[], int]) -> Sequence[str | None]:
-    """Return the GPUs for runs with trainer.device=`device`, as CUDA_VISIBLE_DEVICES names them; None: the one that
-    the runs' configuration names. `count` counts those that torch sees; it is called only where that matters."""
+    """Return the GPUs for runs with trainer.device=`device`, as CUDA_VISIBLE_DEVICES names them.
+
+    None is the one that the runs' configuration names. `count` counts those that torch sees, and is called only where
+    that matters.
+    """
     if device not in ("auto", "cuda"):
         return [] if device == "cpu" else [None]  # cuda:1 and mps are one device that all runs share
     number = count()

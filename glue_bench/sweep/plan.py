@@ -188,9 +188,11 @@ def check_local_rows(missing: Sequence[RunRequest]) -> None:
 
 
 def write_plan(path: Path, plan: Plan, *, estimates: Mapping[str, Estimate]) -> None:
-    """Write every run of a plan, done ones too, with absolute paths: a line keeps its number in every such file. A
-    UsageError if the file exists and is not a plan of the same runs: jobs may be queued for its lines. A DiskError if
-    it cannot be written."""
+    """Write every run of a plan, done ones too, with absolute paths: a line keeps its number in every such file.
+
+    A UsageError if the file exists and is not a plan of the same runs: jobs may be queued for its lines. A
+    DiskError if it cannot be written.
+    """
     if path.exists():
         try:
             known = [str(parse_json(line)["run_id"]) for line in read_text(path).splitlines()]

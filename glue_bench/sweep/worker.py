@@ -45,8 +45,10 @@ def work(
     environment: Mapping[str, str],
     debug: bool,
 ) -> None:
-    """Do one run in the driver's `environment`, reported through `connection`; the process's main function. The last
-    report is what became of the run (recorded, elsewhere, stopped, disk, lost, failed), and a remark."""
+    """Do one run in the driver's `environment`, reported through `connection`; the process's main function.
+
+    The last report is what became of the run (recorded, elsewhere, stopped, disk, lost, failed), and a remark.
+    """
     with contextlib.suppress(OSError):
         os.setsid()  # Ctrl-C in a terminal goes to the driver, which passes it on once
     folder = store.folder(*request.place)

@@ -62,8 +62,10 @@ def why_undefined(metrics: Sequence[str], predictions: Vector, *, labels: Vector
 
 
 def score_predictions(metrics: Sequence[str], predictions: Vector, *, labels: Vector) -> dict[str, float]:
-    """Compute a split's scores, in float64, from (n,) class codes or scores and (n,) labels of the same kind; a
-    ValueError for different lengths, no rows, NaN, or hidden (-1) class labels."""
+    """Compute a split's scores, in float64, from (n,) class codes or scores and (n,) labels of the same kind.
+
+    A ValueError for different lengths, no rows, NaN, or hidden (-1) class labels.
+    """
     if len(predictions) != len(labels) or len(labels) == 0:
         raise ValueError(f"{len(predictions)} predictions for {len(labels)} labels")
     if not (np.isfinite(predictions).all() and np.isfinite(labels).all()):

@@ -87,8 +87,8 @@ def test_a_deeper_model_is_measured_to_be_slower_in_training_and_inference(monke
 def test_progress_tells_the_number_and_the_ratio_of_every_pair(measured: Callable[..., ClaimRow]) -> None:
     ratios, lines = (2.0, 2.1, 1.9, 2.0, 2.2), list[str]()
     measured(np.array([[[1.0, 1.0], [ratio, ratio]] for ratio in ratios]), on_progress=lines.append)
-    told = [f"speed: pair {number} of 5: {ratio:.2f} times as fast" for number, ratio in enumerate(ratios, start=1)]
-    assert lines == ["speed: warming up", *told]
+    expected = [f"speed: pair {number} of 5: {ratio:.2f} times as fast" for number, ratio in enumerate(ratios, start=1)]
+    assert lines == ["speed: warming up", *expected]
 
 
 def test_a_model_too_short_for_the_rows_is_not_timed(card: Card, claimed_config: Callable[..., Path]) -> None:

@@ -1,4 +1,4 @@
-"""Our kernels compile for NVIDIA's GPUs, also where there is none, and fit into the memories that these have."""
+"""Our kernels compile for NVIDIA's GPUs on a machine without one, and fit into their memory."""
 
 import json
 import os

@@ -115,8 +115,8 @@ def test_an_interrupted_build_resumes_where_it_stopped(
     with pytest.raises(KeyboardInterrupt):
         predict_files([source], device="cpu", on_progress=stop_halfway)
     assert not whole.exists()
-    told = list[str]()
-    predict_files([source], device="cpu", on_progress=told.append)
+    lines = list[str]()
+    predict_files([source], device="cpu", on_progress=lines.append)
     clock = r"\d+:\d\d"
     patterns = [
         f"predicting with {re.escape(source.run.title)}",
@@ -124,7 +124,7 @@ def test_an_interrupted_build_resumes_where_it_stopped(
         f"8,192 done, about {clock} left",
         rf"done in {clock}, [\d,]+ a second \(8,192 were done before\)",
     ]
-    for line, pattern in zip(told, patterns, strict=True):
+    for line, pattern in zip(lines, patterns, strict=True):
         assert re.fullmatch(f"MNLI-m.tsv, 9,796 rows: {pattern}", line), line
     assert pq.read_table(whole).equals(expected)
     assert not list(whole.parent.glob(".*"))

@@ -15,18 +15,11 @@ from typing import Any
 import torch
 from transformers import RobertaConfig
 
-from tests.support.launches import count_launches
+from tests.support.launches import SIX_LAYERS, count_launches
 from tests.support.training import settings
 
-TWO_LAYERS = RobertaConfig(  # DistilRoBERTa's widths; the last layer differs from the others
-    vocab_size=200,
-    hidden_size=768,
-    num_hidden_layers=2,
-    num_attention_heads=12,
-    intermediate_size=3072,
-    max_position_embeddings=64,
-    type_vocab_size=1,
-)
+DISTILROBERTA = {"hidden_size": 768, "intermediate_size": 3072}  # its widths
+TWO_LAYERS = {"num_hidden_layers": 2}  # enough: only the last layer differs from the others
 
 
 class NoGpu:
@@ -65,7 +58,7 @@ def compile_kernels(precision: str, capability: int, *, heads: int = 12) -> dict
 
     driver.set_active(NoGpu(capability))
     lengths = [3 + row % 60 for row in range(32)]
-    config = RobertaConfig(**{**TWO_LAYERS.to_dict(), "num_attention_heads": heads})
+    config = RobertaConfig(**SIX_LAYERS.to_dict() | DISTILROBERTA | TWO_LAYERS | {"num_attention_heads": heads})
     trained = settings(batch_size=32, kernels="auto")
     launches = count_launches(trained, lengths=lengths, config=config, precision=precision)
     found = dict[str, dict[str, int]]()
