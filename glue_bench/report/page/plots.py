@@ -4,26 +4,33 @@ Every `draw_` function takes the drawing's `name`, from which its ids are made, 
 COLORS becomes one of the page's, light or dark. Text stays text.
 """
 
+import contextlib
 import io
+import os
 import re
+import tempfile
 import unicodedata
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from markupsafe import Markup
 
+from glue_bench.files import cache_folder
 from glue_bench.report.comparison import Comparison
 from glue_bench.report.page.entries import Entry, thin
 
-from glue_bench.report.page.plain_matplotlib import mpl  # isort: skip - before anything else of it
-from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
+with tempfile.TemporaryDirectory() as _empty:
+    # Matplotlib without settings: whatever the environment says, it reads a matplotlibrc of the working folder.
+    os.environ |= {"MPLCONFIGDIR": str(cache_folder("matplotlib").absolute()), "MATPLOTLIBRC": _empty}
+    with contextlib.chdir(_empty):
+        import matplotlib as mpl
+        from matplotlib.axes import Axes
+        from matplotlib.colors import to_rgb
+        from matplotlib.figure import Figure
+        from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
 
 INK, MUTED, RULE, PAPER = "#010001", "#010002", "#010003", "#010004"
 SERIES = ("#010011", "#010012", "#010013", "#010014", "#010015", "#010016")
@@ -67,7 +74,7 @@ def look_of(place: int) -> Look:
     return _LOOKS[place % len(_LOOKS)]
 
 
-@contextmanager
+@contextlib.contextmanager
 def canvas(height: float, *, width: float = WIDTH) -> Iterator[Figure]:
     """Open a figure of `width` by `height` in the page's style, whatever the user's own matplotlib settings are."""
     with mpl.rc_context(), warnings.catch_warnings():
@@ -170,8 +177,20 @@ def draw_scores(entries: Sequence[Entry], *, name: str) -> Drawing:
     """Draw a strip for each row: markers for the seeds, a bar for the median, the interval, the published diamond."""
     with canvas(50 * len(entries) + 34) as figure:
         axes = add_axes(figure, left=8, right=8, top=4, bottom=26, grid="x", ticks=[5])
-        for place, entry in enumerate(entries):
-            _draw_strip(axes, entry, y=len(entries) - 1 - place)
+        common: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "va": "center"}
+        for y, entry in zip(reversed(range(len(entries))), entries, strict=True):
+            row, color = entry.row, look_of(entry.place).color
+            if row.interval:
+                axes.plot(row.interval, (y, y), color=color, linewidth=5, alpha=0.28, solid_capstyle="butt")
+            if row.median is not None:
+                axes.plot((row.median, row.median), (y - 0.2, y + 0.2), color=color, linewidth=2.4)
+            _mark(axes, (row.values, [y] * len(row.values)), place=entry.place, markersize=6.5, markeredgewidth=0.9)
+            if entry.published is not None:
+                edge = {"markerfacecolor": PAPER, "markeredgecolor": INK, "markeredgewidth": 1.5}
+                _mark(axes, (entry.published, y), place=0, marker="D", markersize=8, **edge)
+            score = "not run" if row.median is None else show_number(row.median)
+            axes.text(0, y + 0.36, shorten_label(entry.label), ha="left", color=color, weight="bold", **common)
+            axes.text(1, y + 0.36, score, ha="right", color=INK, **common)
         drawn = [x for e in entries for x in (*e.row.values, *(e.row.interval or ()), e.row.median, e.published)]
         known = [x for x in drawn if x is not None] or [0.0, 100.0]
         room = max(0.06 * (max(known) - min(known)), 0.3)
@@ -180,31 +199,10 @@ def draw_scores(entries: Sequence[Entry], *, name: str) -> Drawing:
         return to_svg(figure, name)
 
 
-def _draw_strip(axes: Axes, entry: Entry, *, y: float) -> None:
-    row, color = entry.row, look_of(entry.place).color
-    if entry.row.interval:
-        axes.plot(entry.row.interval, (y, y), color=color, linewidth=5, alpha=0.28, solid_capstyle="butt")
-    if row.median is not None:
-        axes.plot((row.median, row.median), (y - 0.2, y + 0.2), color=color, linewidth=2.4)
-    _mark(axes, (row.values, [y] * len(row.values)), place=entry.place, markersize=6.5, markeredgewidth=0.9)
-    if entry.published is not None:
-        edge = {"markerfacecolor": PAPER, "markeredgecolor": INK, "markeredgewidth": 1.5}
-        _mark(axes, (entry.published, y), place=0, marker="D", markersize=8, **edge)
-    score = "not run" if row.median is None else show_number(row.median)
-    common: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "va": "center"}
-    axes.text(0, y + 0.36, shorten_label(entry.label), ha="left", color=color, weight="bold", **common)
-    axes.text(1, y + 0.36, score, ha="right", color=INK, **common)
-
-
 def _mark(axes: Axes, at: tuple[Any, Any], *, place: int, **style: Any) -> None:
     look = look_of(place)
     usual = {"marker": look.marker, "markerfacecolor": look.color, "markeredgecolor": PAPER, "linestyle": "none"}
     axes.plot(*at, **usual | style)
-
-
-def _write_title(axes: Axes, text: str) -> None:
-    offset: dict[str, Any] = {"xycoords": "axes fraction", "xytext": (0, 5), "textcoords": "offset points"}
-    axes.annotate(text, (0, 1), color=MUTED, annotation_clip=False, **offset)
 
 
 def draw_curves(entries: Sequence[Entry], *, name: str) -> Drawing:
@@ -232,8 +230,7 @@ def draw_curves(entries: Sequence[Entry], *, name: str) -> Drawing:
         rate.set_yticks([0, top] if top else [0], ["0", f"{top:.0e}".replace("e-0", "e-")] if top else ["0"])
         drawn = [(loss, "training loss"), (rate, "learning rate"), *([(dev, "score on the dev set")] if dev else [])]
         for axes, title in drawn:
-            _write_title(axes, title)
-            axes.set_xlim(left=0, right=loss.get_xlim()[1])
+            axes.set(title=title, xlim=(0, loss.get_xlim()[1]))
             axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         *upper, (lowest, _) = drawn
         lowest.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
@@ -250,14 +247,14 @@ def draw_costs(points: Sequence[Point], *, unit: str, name: str) -> Drawing:
         scores = [point.score for point in points]
         room = max(0.35 * (max(scores) - min(scores)), 1.0)
         width = 1.25 * max(point.cost for point in points)
-        axes.set(xlim=(0, width), ylim=(min(scores) - room, max(scores) + room), xlabel=unit)
+        axes.set(xlim=(0, width), ylim=(min(scores) - room, max(scores) + room))
+        axes.set(title="mean score", xlabel=unit)
         for point in points:
             _mark(axes, (point.cost, point.score), place=point.place, markersize=9)
             side = "right" if point.cost > 0.6 * width else "left" if point.cost < 0.25 * width else "center"
             above: dict[str, Any] = {"xytext": (0, 9), "textcoords": "offset points", "ha": side, "weight": "bold"}
             above |= {"color": look_of(point.place).color, "parse_math": False}
             axes.annotate(shorten_label(point.label), (point.cost, point.score), **above)
-        _write_title(axes, "mean score")
         return to_svg(figure, name)
 
 
