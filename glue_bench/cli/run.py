@@ -35,7 +35,14 @@ def execute(arguments: argparse.Namespace) -> int:
         processes.refuse("run -m")
         return _execute_many(arguments)
     with processes:
-        return _execute_one(arguments, processes) if processes.leads else _join_runs(processes)
+        if processes.leads:
+            return _execute_one(arguments, processes)
+        from glue_bench.runs.experiment import Experiment
+
+        logging.getLogger("glue_bench").setLevel(logging.ERROR)
+        while (request := processes.broadcast(None)) is not None:  # every run, until rank 0 sends None
+            Experiment(request, RunStore(Path(request.config.results_dir)), processes=processes).run()
+        return 0
 
 
 def _execute_one(arguments: argparse.Namespace, processes: Processes) -> int:
@@ -53,16 +60,6 @@ def _execute_one(arguments: argparse.Namespace, processes: Processes) -> int:
         say(f"{request.title}: {record.status}: {record.outcome}")
     say(f"kept in {store.folder(*request.place)}")
     return 0 if plan.is_fulfilled(records, store) else EXIT_LACKING
-
-
-def _join_runs(processes: Processes) -> int:
-    """Loop of a non-zero rank: join every run until rank 0 sends None."""
-    from glue_bench.runs.experiment import Experiment
-
-    logging.getLogger("glue_bench").setLevel(logging.ERROR)
-    while (request := processes.broadcast(None)) is not None:
-        Experiment(request, RunStore(Path(request.config.results_dir)), processes=processes).run()
-    return 0
 
 
 def _execute_many(arguments: argparse.Namespace) -> int:
