@@ -23,7 +23,8 @@ from glue_bench.report.comparison import Comparison
 from glue_bench.report.page.entries import Entry, thin
 
 with tempfile.TemporaryDirectory() as _empty:
-    # Matplotlib without settings: whatever the environment says, it reads a matplotlibrc of the working folder.
+    # Without settings, the user's or the working folder's: that matplotlibrc is read whatever the environment says.
+    # MPLCONFIGDIR gets a list of fonts.
     os.environ |= {"MPLCONFIGDIR": str(cache_folder("matplotlib").absolute()), "MATPLOTLIBRC": _empty}
     with contextlib.chdir(_empty):
         import matplotlib as mpl
@@ -247,8 +248,7 @@ def draw_costs(points: Sequence[Point], *, unit: str, name: str) -> Drawing:
         scores = [point.score for point in points]
         room = max(0.35 * (max(scores) - min(scores)), 1.0)
         width = 1.25 * max(point.cost for point in points)
-        axes.set(xlim=(0, width), ylim=(min(scores) - room, max(scores) + room))
-        axes.set(title="mean score", xlabel=unit)
+        axes.set(xlim=(0, width), ylim=(min(scores) - room, max(scores) + room), title="mean score", xlabel=unit)
         for point in points:
             _mark(axes, (point.cost, point.score), place=point.place, markersize=9)
             side = "right" if point.cost > 0.6 * width else "left" if point.cost < 0.25 * width else "center"
