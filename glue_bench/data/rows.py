@@ -164,7 +164,7 @@ def check_rows(table: Table, task: TaskConfig) -> Split:
 def check_texts(table: Table, task: TaskConfig) -> Texts:
     """Return the texts of one file, whatever its labels; an InputError if it has no row, or lacks a column or text."""
     table.require(*task.texts)
-    texts: Any = tuple(table.columns[name] for name in task.texts)
+    texts: Any = tuple(map(table.read, task.texts))
     if not texts[0]:
         raise InputError(f"{table.where}: no rows")
     for name, column in zip(task.texts, texts, strict=True):
@@ -195,7 +195,7 @@ def _number(cell: object) -> Decimal | float | None:
 
 def _check_scores(table: Table, task: TaskConfig) -> NDArray[np.float64]:
     low, high = task.label_range or (-math.inf, math.inf)
-    numbers = map(_number, table.columns["label"])
+    numbers = map(_number, table.read("label"))
     scores = np.array([math.nan if number is None else float(Decimal(number)) for number in numbers])
     for row in np.flatnonzero(~((low <= scores) & (scores <= high))).tolist():
         table.refuse("label", row, words=f"; it must be a number from {low:g} to {high:g}")
@@ -224,9 +224,9 @@ def _check_classes(table: Table, task: TaskConfig) -> NDArray[np.int64]:
         spellings = (str(cell), word, number, *({word.lower()} & {"true", "false"}))
         return next((code_of[key] for key in spellings if key in code_of), None)
 
-    codes = [None if isinstance(cell, list | dict) else find(cell) for cell in table.columns["label"]]
+    codes = [None if isinstance(cell, list | dict) else find(cell) for cell in table.read("label")]
     if None in codes:
-        hidden = ", a hidden test label" if _number(table.columns["label"][codes.index(None)]) == -1 else ""
+        hidden = ", a hidden test label" if _number(table.read("label")[codes.index(None)]) == -1 else ""
         allowed = list_names(f"{n} ({quote(name)})" if by_index else quote(name) for n, name in enumerate(order))
         table.refuse("label", codes.index(None), words=f"{hidden}; it must be one of {allowed}")
     return np.array(codes, dtype=np.int64)
@@ -251,7 +251,7 @@ def _codes_by_label(labels: list[str], order: list[str], *, by_index: bool) -> d
 
 def _check_idx(table: Table, rows: int) -> NDArray[np.int64]:
     """Return the file's idx, or the numbers of its rows if it has none or its ids are no whole numbers but texts."""
-    values = table.columns.get("idx", [])
+    values = table.read("idx") if "idx" in table.names else []
     whole = [n if n is not None and -(2**63) <= n < 2**63 and n % 1 == 0 else None for n in map(_number, values)]
     if all(number is None and isinstance(value, str | None) for number, value in zip(whole, values, strict=True)):
         return np.arange(rows) if table.numbers is None else table.numbers

@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import itertools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,11 +12,9 @@ import numpy as np
 
 from glue_bench.config.schema import DataConfig, TaskConfig
 from glue_bench.data.hub import commit_of, fetch_file, is_commit
-from glue_bench.data.tables import FILE_TYPES, TEXT_TYPES, Columns, Original, Table, read_table, read_text, type_of
+from glue_bench.data.tables import FILE_TYPES, TEXT_TYPES, Original, Table, read_table, read_text, type_of
 from glue_bench.errors import InputError, UsageError, did_you_mean, list_names
 from glue_bench.files import file_sha256
-from glue_bench.reading import is_file_name, read_json
-from glue_bench.text import first_line
 
 SAMPLE_ROWS = Path(__file__).resolve().parent / "sample_rows"  # its README.md says how they were made
 SAMPLE_TASKS = ("mnli", "qqp", "qnli", "sst2", "cola", "stsb", "mrpc", "rte")
@@ -62,7 +60,8 @@ class SplitFiles:
             table = name_columns(read_table(path, ORIGINALS.get(task.name)), task)
             if self.dev_ids:
                 ids = {tuple(line.split("\t")[:2]) for line in read_text(self.dev_ids).splitlines()}
-                pairs = zip(*(table.columns.get(name, []) for name in ("#1 ID", "#2 ID")), strict=True)
+                table.require("#1 ID", "#2 ID")
+                pairs = zip(*map(table.read, ("#1 ID", "#2 ID")), strict=True)
                 table = table.keep([(pair in ids) == self.dev for pair in pairs])
             yield table
 
@@ -103,14 +102,10 @@ def hub_identity(data: DataConfig) -> dict[str, object] | None:
     return {"dataset": data.dataset, "revision": data.revision, **_limits(data)} if pinned else None
 
 
-def hub_files(task: TaskConfig) -> dict[str, str]:
-    """Return the name of each split's file in the hub's data set."""
-    return {split: hub_file(task.hub_config or task.name, split) for split in (task.train, *task.validation)}
-
-
-def hub_file(folder: str, split: str) -> str:
-    """Return the name of a split's file in the hub's data set."""
-    return f"{folder}/{split}-00000-of-00001.parquet"
+def hub_files(task: TaskConfig, *splits: str, folder: str = "") -> dict[str, str]:
+    """Return the name of each split's file in the hub's data set; those that a run reads, unless others are named."""
+    folder = folder or task.hub_config or task.name
+    return {split: f"{folder}/{split}-00000-of-00001.parquet" for split in splits or (task.train, *task.validation)}
 
 
 def fetch_split(data: DataConfig, name: str) -> tuple[SplitFiles, str]:
@@ -151,24 +146,24 @@ def find_split(root: Path, place: str, *, split: str) -> SplitFiles:
 def name_columns(table: Table, task: TaskConfig) -> Table:
     """Rename columns to the task's, by task.columns or GLUE's own names; an InputError if one is missing."""
     original, old = ORIGINALS.get(task.name), dict[str, str]()
-    spare = {*table.columns} - {*task.columns.values()}
+    spare = {*table.names} - {*task.columns.values()}
     for name in (*task.texts, "label", "idx"):
         if wanted := task.columns.get(name):
             table.require(wanted, note=f" (task.columns.{name})")
             old[name] = wanted
-        elif original and name not in table.columns and original.columns.get(name) in spare:
+        elif original and name not in table.names and original.columns.get(name) in spare:
             old[name] = original.columns[name]
     if not old:
         return table
     scores = task.kind == "regression" and original and old.get("label") == original.columns.get("label")
 
     def read(name: str) -> list[object]:
-        values = table.columns[old.get(name, name)]
+        values = table.read(old.get(name, name))
         return [*map(_as_hub_score, values)] if name == "label" and scores else values
 
-    renamed = replace(table, columns=Columns([*table.columns, *old], read))
+    renamed = replace(table, names=[*table.names, *old], read=read)
     if old.get("label") == "gold_label":  # "-" where the annotators of MultiNLI did not agree; GLUE drops these rows
-        return renamed.keep([value != "-" for value in renamed.columns["label"]])
+        return renamed.keep([value != "-" for value in renamed.read("label")])
     return renamed
 
 
@@ -179,13 +174,13 @@ def _as_hub_score(value: object) -> object:
     return value
 
 
-def _candidates(folder: Path, name: str) -> Iterator[SplitFiles]:
-    for path in (folder / f"{name}.{kind}" for kind in FILE_TYPES):
+def _candidates(folder: Path, name: str, kinds: Sequence[str] = FILE_TYPES) -> Iterator[SplitFiles]:
+    for path in (folder / f"{name}.{kind}" for kind in kinds):
         if path.exists() or path.is_symlink():  # a pipe, a folder or a broken link is refused when it is read
             yield SplitFiles(paths=(path,))
-    if (folder / name / "state.json").is_file():
-        yield SplitFiles(paths=tuple(_saved_files(folder / name)))
-    pattern = re.compile(rf"{re.escape(name)}-(\d+)-of-(\d+)(?:-[0-9a-f]+)?\.({'|'.join(map(re.escape, FILE_TYPES))})")
+    if (folder / name / "state.json").is_file():  # as datasets.save_to_disk writes it
+        yield from itertools.chain(*(_candidates(folder / name, own, ("arrow",)) for own in ("data", "dataset")))
+    pattern = re.compile(rf"{re.escape(name)}-(\d+)-of-(\d+)(?:-[0-9a-f]+)?\.({'|'.join(map(re.escape, kinds))})")
     shards = dict[tuple[int, str], dict[int, Path]]()
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         if shard := pattern.fullmatch(path.name):
@@ -198,17 +193,6 @@ def _candidates(folder: Path, name: str) -> Iterator[SplitFiles]:
         if wrong := next(itertools.chain(missing, beyond), None):
             raise InputError(f"{folder}: {name} has {len(paths)} of {count} files; number {wrong}")
         yield SplitFiles(paths=tuple(paths[number] for number in range(count)))
-
-
-def _saved_files(folder: Path) -> list[Path]:
-    """Return the files of a data set that `datasets.save_to_disk` wrote."""
-    try:
-        names = [entry["filename"] for entry in read_json(folder / "state.json")["_data_files"]]
-        if not names or not all(isinstance(name, str) and is_file_name(name) for name in names):
-            raise ValueError(f"_data_files is {names}")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{folder / 'state.json'}: not of datasets.save_to_disk ({first_line(error)})") from error
-    return [folder / name for name in names]
 
 
 def _find_paraphrases(folder: Path, name: str) -> list[SplitFiles]:

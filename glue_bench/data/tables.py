@@ -12,7 +12,7 @@ import os
 import re
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NoReturn
@@ -42,50 +42,31 @@ _FIRST_BYTES = {  # of what is no UTF-8 text
 }
 
 
-class Columns(Mapping[str, list[object]]):
-    """Named columns of equal length, each read when it is asked for: what nobody reads may be anything."""
-
-    def __init__(self, names: Iterable[str], read: Callable[[str], list[object]]) -> None:
-        """Take the names in the file's order, and the function that reads a column."""
-        self._names, self._read = dict.fromkeys(names), functools.cache(read)
-
-    def __getitem__(self, name: str) -> list[object]:
-        if name not in self._names:
-            raise KeyError(name)
-        return self._read(name)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """Columns of equal length, and the label names if the file declares them."""
+    """Columns of equal length, each read when it is asked for: what nobody reads may be anything."""
 
     where: str  # the file, for messages
-    columns: Mapping[str, list[object]]
-    label_names: list[str] | None = None
+    names: Collection[str]  # of the columns, in the file's order
+    read: Callable[[str], list[object]]  # a column by its name
+    label_names: list[str] | None = None  # if the file declares them
     numbers: NDArray[np.int64] | None = None  # of the rows in the file, counted from 0; None if all of them are here
 
     def keep(self, kept: list[bool]) -> "Table":
         """Return some of the rows, which keep their numbers."""
         numbers = np.flatnonzero(kept) if self.numbers is None else self.numbers[np.array(kept)]
-        columns = Columns(self.columns, lambda name: [*itertools.compress(self.columns[name], kept)])
-        return replace(self, columns=columns, numbers=numbers)
+        return replace(self, read=lambda name: [*itertools.compress(self.read(name), kept)], numbers=numbers)
 
     def require(self, *names: str, note: str = "") -> None:
         """Raise an InputError for a column that is missing."""
         for name in names:
-            if name not in self.columns:
-                found = list_names(map(quote, self.columns)) or "none"
+            if name not in self.names:
+                found = list_names(map(quote, self.names)) or "none"
                 raise InputError(f"{self.where}: no column {quote(name)!r}{note}; it has {found}")
 
     def refuse(self, name: str, row: int, *, words: str) -> NoReturn:
         """Raise an InputError for a cell, whose row is counted from 1 in the file."""
-        number, found = row if self.numbers is None else int(self.numbers[row]), quote(repr(self.columns[name][row]))
+        number, found = row if self.numbers is None else int(self.numbers[row]), quote(repr(self.read(name)[row]))
         raise InputError(f"{self.where} row {number + 1}: {name} is {found}{words}")
 
 
@@ -96,14 +77,6 @@ class Original:
     folder: str
     columns: Mapping[str, str] = field(default_factory=dict)  # the task's name to GLUE's, where they differ
     header: tuple[str, ...] = ()  # the columns of files without a first line of names
-
-    def lacks_header(self, fields: Sequence[str]) -> bool:
-        """Return whether a file with these fields in its first line has no line of names."""
-        return bool(self.header) and len(fields) == len(self.header) and fields[1] in ("0", "1")
-
-    def wrote(self, fields: Sequence[str]) -> bool:
-        """Return whether a .tsv whose first line has these fields is GLUE's, rather than some other program's."""
-        return fields[0] in ("index", "id") or "#1 ID" in fields or self.lacks_header(fields)
 
 
 def type_of(path: Path) -> str:
@@ -175,6 +148,7 @@ def _read_columnar(path: Path) -> Table:
     except (pa.ArrowException, OSError) as error:
         raise unreadable(path, error) from error
 
+    @functools.cache
     def read_column(name: str) -> list[object]:
         kind = schema.field(name).type
         inside = kind.value_type if pa.types.is_dictionary(kind) else kind
@@ -196,7 +170,7 @@ def _read_columnar(path: Path) -> Table:
             names = [str(name) for name in label.names] if isinstance(label, ClassLabel) else None
         except Exception as error:  # what the library raises depends on how odd the description is
             raise InputError(f"{path}: its data set description cannot be read ({first_line(error)})") from error
-    return Table(where=str(path), columns=Columns(schema.names, read_column), label_names=names)
+    return Table(where=str(path), names=schema.names, read=read_column, label_names=names)
 
 
 def _read_delimited(path: Path, *, delimiter: str, original: Original | None) -> Table:
@@ -207,14 +181,15 @@ def _read_delimited(path: Path, *, delimiter: str, original: Original | None) ->
     if not said and delimiter not in first:  # spreadsheets of many countries write semicolons into .csv
         delimiter = next((other for other in (",", ";", "\t") if other in first), delimiter)
     fields, is_tsv = first.split("\t"), type_of(path) != "csv"
-    glues = original if is_tsv and original is not None and original.wrote(fields) else None
+    own_names = original.header if original and len(fields) == len(original.header) and fields[1] in ("0", "1") else ()
+    glues = is_tsv and original and (own_names or fields[0] in ("index", "id") or "#1 ID" in fields)
     quoted = not glues and (not is_tsv or _is_quoted(text, delimiter, path=path))
     plain = "" if quoted or '"' not in text else "; quotation marks are text, unless the header has some too"
     csv.field_size_limit(2**31 - 1)
     quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting, strict=True)
     try:
-        names = glues.header if glues and glues.lacks_header(fields) else next(reader, [])
+        names = own_names if glues and own_names else next(reader, [])
         header = [name.strip() for name in names]
         every = [(number, reader.line_num, row) for number, row in enumerate(reader)]
     except csv.Error as error:
@@ -226,11 +201,12 @@ def _read_delimited(path: Path, *, delimiter: str, original: Original | None) ->
     for _, line, row in lines if not glues else ():
         if len(row) != len(header):
             raise InputError(f"{path} line {before + line}: {len(row)} fields, not {len(header)}{plain}")
-    numbers, rows = np.array([number for number, _, _ in lines]), [row for _, _, row in lines]
+    rows = [row for _, _, row in lines]
     used = [place for place, name in enumerate(header) if name or any(row[place].strip() for row in rows)]
     _check_header([header[place] for place in used], path)
     columns: dict[str, list[object]] = {header[place]: [row[place] for row in rows] for place in used}
-    return Table(where=str(path), columns=columns, numbers=numbers if len(rows) < len(every) else None)
+    numbers = np.array([number for number, _, _ in lines]) if len(rows) < len(every) else None
+    return Table(where=str(path), names=columns, read=columns.__getitem__, numbers=numbers)
 
 
 def _is_quoted(text: str, delimiter: str, *, path: Path) -> bool:
@@ -274,5 +250,5 @@ def _read_json(path: Path) -> Table:
         if not isinstance(row, dict):
             where = f"{path} {'item' if listed else 'line'} {number}"
             raise InputError(f'{where}: not an object, as in {{"sentence": "a text", "label": 0}}')
-    columns = Columns(itertools.chain(*rows), lambda name: [row.get(name) for row in rows])
-    return Table(where=str(path), columns=columns)
+    names = dict.fromkeys(itertools.chain(*rows))
+    return Table(where=str(path), names=names, read=lambda name: [row.get(name) for row in rows])

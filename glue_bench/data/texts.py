@@ -9,7 +9,7 @@ import numpy as np
 
 from glue_bench.config.schema import DataConfig, TaskConfig
 from glue_bench.data.rows import Texts, check_texts, join_parts
-from glue_bench.data.sources import SplitFiles, fetch_split, find_split, hub_file, name_columns
+from glue_bench.data.sources import SplitFiles, fetch_split, find_split, hub_files, name_columns
 from glue_bench.data.tables import FILE_TYPES, Table, read_table
 from glue_bench.errors import InputError, UsageError
 from glue_bench.text import plural
@@ -35,10 +35,10 @@ def open_texts(data: DataConfig, task: TaskConfig, *, place: str) -> TextFile:
         files = find_split(Path(data.path or ""), folder or task.name, split=split)
         identity = {"sha256": files.sha256}
     else:
-        name = hub_file(folder or task.hub_config or task.name, split)
+        name = hub_files(task, split, folder=folder)[split]
         files, commit = fetch_split(data, name)
         identity = {"dataset": data.dataset or "", "revision": commit, "file": name}
-    rows = sum(len(table.columns.get(task.texts[0], ())) for table in files.read(task))
+    rows = sum(len(table.read(task.texts[0])) for table in files.read(task) if task.texts[0] in table.names)
     return TextFile(files=files, rows=rows, identity=identity)
 
 
@@ -47,7 +47,7 @@ def read_pieces(file: TextFile, task: TaskConfig) -> Iterator[Texts]:
     done, last = 0, -1
     for table in file.files.read(task):
         rows = check_texts(table, task)
-        idx = rows.idx if "idx" in table.columns else np.arange(done, done + len(rows))
+        idx = rows.idx if "idx" in table.names else np.arange(done, done + len(rows))
         following = np.concatenate([[last], idx])
         for row in np.flatnonzero(np.diff(following) <= 0)[:1]:
             where = f"{table.where} row {done + row + 1:,}: idx {following[row + 1]} follows {following[row]}"
@@ -100,7 +100,7 @@ def join_rows(rows: Sequence[Sequence[str] | Mapping[str, str]], task: TaskConfi
             raise InputError(f"{where} row {number}: must have {' and '.join(task.texts)}, nothing else")
         for name, text in zip(names, found, strict=True):
             columns[name].append(text)
-    return check_texts(Table(where=where, columns=columns), task)
+    return check_texts(Table(where=where, names=columns, read=columns.__getitem__), task)
 
 
 def join_files(paths: Sequence[Path], task: TaskConfig) -> tuple[Texts, list[str]]:

@@ -10,9 +10,8 @@ from datasets import ClassLabel, Dataset, Features, Value
 
 from glue_bench.config.compose import compose_task
 from glue_bench.data.rows import check_rows
-from glue_bench.data.tables import Table
 from glue_bench.errors import InputError
-from tests.support.local_rows import RTE, classes, load
+from tests.support.local_rows import RTE, classes, load, table_of
 from tests.support.tiny import write_parquet
 
 
@@ -69,7 +68,7 @@ def test_a_score_out_of_range_is_refused(tmp_path: Path, score: object) -> None:
     ],
 )
 def test_names_have_precedence_over_numbers(labels: list[str], values: list[object], codes: list[int]) -> None:
-    table = Table(where="file", columns={"text": ["a"] * len(values), "label": values})
+    table = table_of({"text": ["a"] * len(values), "label": values})
     assert check_rows(table, classes(labels)).labels.tolist() == codes
 
 
@@ -85,7 +84,7 @@ def test_names_have_precedence_over_numbers(labels: list[str], values: list[obje
 def test_numbers_are_places_where_the_file_declares_names(
     labels: list[str], declared: list[str], codes: list[int]
 ) -> None:
-    table = Table(where="file", columns={"text": ["a", "b"], "label": [0, 1]}, label_names=declared)
+    table = table_of({"text": ["a", "b"], "label": [0, 1]}, label_names=declared)
     assert check_rows(table, classes(labels)).labels.tolist() == codes
 
 
@@ -102,7 +101,7 @@ def test_numbers_are_places_where_the_file_declares_names(
 )
 def test_a_cell_that_is_no_label_is_refused_with_those_that_are(labels: list[str], value: object, words: str) -> None:
     with pytest.raises(InputError, match=f"file row 1: {words}"):
-        check_rows(Table(where="file", columns={"text": ["a"], "label": [value]}), classes(labels))
+        check_rows(table_of({"text": ["a"], "label": [value]}), classes(labels))
 
 
 @pytest.mark.parametrize(
@@ -119,12 +118,12 @@ def test_a_cell_that_is_no_label_is_refused_with_those_that_are(labels: list[str
     ids=str,
 )
 def test_a_whole_number_in_a_cell_is_the_same_idx_in_every_format(cells: list[object], idx: list[int]) -> None:
-    table = Table(where="file", columns={"text": ["a", "b"], "label": ["a", "b"], "idx": cells})
-    assert check_rows(table, classes(["a", "b"])).idx.tolist() == idx
+    columns: dict[str, list[object]] = {"text": ["a", "b"], "label": ["a", "b"]}
+    assert check_rows(table_of({**columns, "idx": cells}), classes(["a", "b"])).idx.tolist() == idx
     with pytest.raises(InputError, match=r"row 2: idx is '0\.5', not a whole number"):
-        check_rows(Table(where="file", columns={**table.columns, "idx": [1, "0.5"]}), classes(["a", "b"]))
+        check_rows(table_of({**columns, "idx": [1, "0.5"]}), classes(["a", "b"]))
     with pytest.raises(InputError, match=r"row 1: idx is 9223372036854775808, not a whole number of 64 bits"):
-        check_rows(Table(where="file", columns={**table.columns, "idx": [2**63, 1]}), classes(["a", "b"]))
+        check_rows(table_of({**columns, "idx": [2**63, 1]}), classes(["a", "b"]))
 
 
 @pytest.mark.parametrize(
@@ -141,6 +140,6 @@ def test_a_whole_number_in_a_cell_is_the_same_idx_in_every_format(cells: list[ob
 def test_a_number_of_another_kind_is_refused(column: str, value: object) -> None:
     columns: dict[str, list[object]] = {"sentence1": ["a"], "sentence2": ["b"], "label": [0], "idx": [0]}
     with pytest.raises(InputError, match=rf"row 1: {column} is "):
-        check_rows(Table(where="file", columns={**columns, column: [value]}), compose_task("rte"))
+        check_rows(table_of({**columns, column: [value]}), compose_task("rte"))
     with pytest.raises(InputError, match="row 1: label is True"):
-        check_rows(Table(where="file", columns={**columns, "label": [True], "idx": [0]}), compose_task("stsb"))
+        check_rows(table_of({**columns, "label": [True], "idx": [0]}), compose_task("stsb"))

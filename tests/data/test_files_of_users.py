@@ -10,7 +10,7 @@ import pytest
 from glue_bench.data.rows import check_rows
 from glue_bench.data.tables import FILE_TYPES, read_table
 from glue_bench.errors import InputError
-from tests.support.local_rows import classes, load
+from tests.support.local_rows import classes, columns_of, load
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n"
 
@@ -82,9 +82,9 @@ def test_lines_of_a_plain_tsv_are_rows_where_one_begins_and_another_ends_with_a_
 def test_quotation_marks_around_two_fields_of_a_plain_tsv_are_text(first: str, tmp_path: Path) -> None:
     path = tmp_path / "train.tsv"
     path.write_text(f'{first}sentence1\tsentence2\tlabel\n"Yes,\tno."\t0\n')
-    assert read_table(path).columns == {"sentence1": ['"Yes,'], "sentence2": ['no."'], "label": ["0"]}
+    assert columns_of(read_table(path)) == {"sentence1": ['"Yes,'], "sentence2": ['no."'], "label": ["0"]}
     path.write_text(f'{first}sentence1\tsentence2\tlabel\n"Yes\tno."\tx\t0\n')
-    assert read_table(path).columns == {"sentence1": ["Yes\tno."], "sentence2": ["x"], "label": ["0"]}
+    assert columns_of(read_table(path)) == {"sentence1": ["Yes\tno."], "sentence2": ["x"], "label": ["0"]}
 
 
 def test_an_only_column_of_a_tsv_is_never_guessed(tmp_path: Path) -> None:
@@ -93,11 +93,11 @@ def test_an_only_column_of_a_tsv_is_never_guessed(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"'\"?I loved it,\\nand you will too\.\"?' is one text, or each of its lines"):
         read_table(path)
     path.write_text('"text"\n"I loved it,\nand you will too."\n"b"\n')
-    assert read_table(path).columns["text"] == ["I loved it,\nand you will too.", "b"]
+    assert read_table(path).read("text") == ["I loved it,\nand you will too.", "b"]
     path.write_text('text\n"I loved it,\nand you" will too."\n')
-    assert read_table(path).columns["text"] == ['"I loved it,', 'and you" will too."']
+    assert read_table(path).read("text") == ['"I loved it,', 'and you" will too."']
     path.write_text('text\na\n""\n\n')
-    assert read_table(path).columns["text"] == ["a", ""]
+    assert read_table(path).read("text") == ["a", ""]
     path.write_text('text\na\n\n""\n')
     with pytest.raises(InputError, match="line 3: 0 fields, not 1"):
         read_table(path)
@@ -106,7 +106,7 @@ def test_an_only_column_of_a_tsv_is_never_guessed(tmp_path: Path) -> None:
 def test_a_packed_file_is_unpacked_whatever_the_case_of_its_ending(tmp_path: Path) -> None:
     path = tmp_path / "texts.csv.GZ"
     path.write_bytes(gzip.compress(b"text,label\na,0\n"))
-    assert read_table(path).columns["text"] == ["a"]
+    assert read_table(path).read("text") == ["a"]
 
 
 def test_a_field_of_any_length_is_read(folder: Path) -> None:

@@ -19,6 +19,7 @@ from glue_bench.config.compose import compose_run
 from glue_bench.data.rows import load_task_data
 from glue_bench.data.sources import SAMPLE_ROWS, SAMPLE_TASKS, SAMPLE_VERSION, DataSource, resolve_source
 from glue_bench.data.tables import read_table
+from tests.support.local_rows import columns_of
 
 Split = dict[str, list[Any]]
 Matrix = NDArray[np.float64]
@@ -76,7 +77,7 @@ FINGERPRINTS = {
 @cache
 def rows_of(task: str) -> dict[str, Split]:
     source = source_of(task)
-    return {split: dict(read_table(files.paths[0]).columns) for split, files in source.files.items()}
+    return {split: columns_of(read_table(files.paths[0])) for split, files in source.files.items()}
 
 
 def source_of(task: str) -> DataSource:

@@ -13,6 +13,7 @@ import pytest
 from glue_bench.data.sources import ORIGINALS
 from glue_bench.data.tables import read_table
 from glue_bench.errors import InputError
+from tests.support.local_rows import columns_of
 
 
 def write(path: Path, column: Any) -> Path:
@@ -52,7 +53,7 @@ def test_a_column_of_a_type_that_no_row_has_is_named_with_its_type(
 ) -> None:
     path = write(tmp_path / f"a.{ending}", column)
     with pytest.raises(InputError) as caught:
-        read_table(path).columns["idx"]
+        read_table(path).read("idx")
     found = re.escape(str(path)) + ": column idx is of type .*"
     assert re.fullmatch(f"{found}{re.escape(kind)}.*; must be text, number or boolean", str(caught.value))
 
@@ -72,13 +73,13 @@ def test_a_column_of_a_type_that_no_row_has_is_named_with_its_type(
     ids=str,
 )
 def test_columns_of_text_numbers_and_truth_arrive_as_they_are(kind: Any, values: list[object], tmp_path: Path) -> None:
-    assert read_table(write(tmp_path / "a.arrow", pa.array(values, kind))).columns["idx"] == values
+    assert read_table(write(tmp_path / "a.arrow", pa.array(values, kind))).read("idx") == values
 
 
 def test_columns_of_json_are_in_the_files_order_and_null_where_a_row_lacks_them(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"b": 1, "z": 2}\n{"a": 3, "b": 4}\n{}')
-    columns = read_table(tmp_path / "a.jsonl").columns
-    assert {**columns} == {"b": [1, 4, None], "z": [2, None, None], "a": [None, 3, None]}
+    columns = columns_of(read_table(tmp_path / "a.jsonl"))
+    assert columns == {"b": [1, 4, None], "z": [2, None, None], "a": [None, 3, None]}
     assert [*columns] == ["b", "z", "a"]
 
 
@@ -86,7 +87,7 @@ def test_rows_of_nothing_are_left_out_also_before_half_a_text(tmp_path: Path) ->
     path = tmp_path / "train.tsv"
     path.write_text("index\tsentence\tlabel\n0\ta text\t1\n\t\t\nhalf\n")
     table = read_table(path, ORIGINALS["sst2"])
-    assert dict(table.columns) == {"index": ["0"], "sentence": ["a text"], "label": ["1"]}
+    assert columns_of(table) == {"index": ["0"], "sentence": ["a text"], "label": ["1"]}
 
 
 @pytest.mark.parametrize(
@@ -104,7 +105,7 @@ def test_many_columns_take_about_as_long_as_many_rows(
     def seconds(lines: list[str]) -> float:
         path.write_text("\n".join(lines))
         before = time.process_time()
-        assert set(read_table(path).columns["c0"]) <= {"0", 1}
+        assert set(read_table(path).read("c0")) <= {"0", 1}
         return time.process_time() - before
 
     quick = min(seconds(narrow) for _ in range(3))
