@@ -174,12 +174,12 @@ def _as_hub_score(value: object) -> object:
     return value
 
 
-def _candidates(folder: Path, name: str, kinds: Sequence[str] = FILE_TYPES) -> Iterator[SplitFiles]:
+def _candidates(folder: Path, name: str, *, kinds: Sequence[str] = FILE_TYPES) -> Iterator[SplitFiles]:
     for path in (folder / f"{name}.{kind}" for kind in kinds):
         if path.exists() or path.is_symlink():  # a pipe, a folder or a broken link is refused when it is read
             yield SplitFiles(paths=(path,))
     if (folder / name / "state.json").is_file():  # as datasets.save_to_disk writes it
-        yield from itertools.chain(*(_candidates(folder / name, own, ("arrow",)) for own in ("data", "dataset")))
+        yield from itertools.chain(*(_candidates(folder / name, own, kinds=("arrow",)) for own in ("data", "dataset")))
     pattern = re.compile(rf"{re.escape(name)}-(\d+)-of-(\d+)(?:-[0-9a-f]+)?\.({'|'.join(map(re.escape, kinds))})")
     shards = dict[tuple[int, str], dict[int, Path]]()
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
