@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from glue_bench.config.schema import RunConfig
 from glue_bench.config.task import headline
 from glue_bench.data.encoding import Encoded
-from glue_bench.data.rows import TaskData, load_task_data
+from glue_bench.data.rows import TaskData, draw_halves, load_task_data
 from glue_bench.data.sources import resolve_source
 from glue_bench.errors import DiskError, InputError, UsageError
 from glue_bench.files import cache_folder, file_sha256, replace_folder_atomically
@@ -26,7 +26,6 @@ from glue_bench.models.classifier import Classifier, check_tokens, load_texts, l
 from glue_bench.models.placement import Placement, choose_placement, keep_freed_memory
 from glue_bench.models.pretrained import TOKENIZER_FILES, Pretrained, encoder_identity, resolve_pretrained
 from glue_bench.models.trainable import ADAPTER_FILES, trained
-from glue_bench.runs.division import Division, Rows, divide_rows
 from glue_bench.runs.finished import FinishedRun, check_weights
 from glue_bench.runs.identity import RunRequest
 from glue_bench.runs.lease import LostLeaseError
@@ -34,13 +33,50 @@ from glue_bench.runs.record import Record, now, request_facts
 from glue_bench.runs.store import Predictions, RunStore, choose_start, predictions_path, write_history
 from glue_bench.text import plural
 from glue_bench.training.checkpoint import SnapshotStore, products_of_newest
-from glue_bench.training.course import SeedStreams, StepReport
+from glue_bench.training.course import SeedStreams, StepReport, holdout_stream
 from glue_bench.training.distributed import ALONE, Processes
-from glue_bench.training.selection import BestEpoch
+from glue_bench.training.selection import BestEpoch, draw_holdout, take_rows
 from glue_bench.training.stopping import SIGNALS
 from glue_bench.training.trainer import FitResult, fit, predict
 
 logger = logging.getLogger(__name__)
+
+
+class Rows(NamedTuple):
+    """Rows without their texts."""
+
+    encoded: Encoded
+    labels: NDArray[Any]
+    idx: NDArray[np.int64]
+
+    def take(self, places: NDArray[np.int64]) -> "Rows":
+        """Return some rows, in this order."""
+        return Rows(take_rows(self.encoded, places), self.labels[places], self.idx[places])
+
+
+class Division(NamedTuple):
+    """The rows of a run by what they are for."""
+
+    train: Rows
+    choosing: Mapping[str, Rows]  # of each validation split, or one for all; empty where the last epoch is kept
+    scored: Mapping[str, Rows]  # of each validation split
+
+
+def divide_rows(config: RunConfig, every: Mapping[str, Rows]) -> Division:
+    """Divide the rows of the splits as the selection says; an InputError if there are too few."""
+    task, selection, seed = config.task, config.selection, config.seed
+    train, scored = every[task.train], {name: every[name] for name in task.validation}
+    for name in {"holdout": [task.train], "halves": task.validation}.get(selection, ()):
+        if (rows := len(every[name].idx)) < 2:
+            raise InputError(f"selection={selection}: {name} has {rows} row, and one is needed on each side")
+    if selection == "holdout":
+        kept, held = draw_holdout(len(train.idx), fraction=config.holdout, seed=holdout_stream(seed))
+        return Division(train.take(kept), {"holdout": train.take(held)}, scored)
+    if selection == "halves":
+        halves = {name: draw_halves(len(rows.idx), seed=seed) for name, rows in scored.items()}
+        choosing, scored = ({name: scored[name].take(half[side]) for name, half in halves.items()} for side in (0, 1))
+        return Division(train, choosing, scored)
+    return Division(train, scored if selection == "best" else {}, scored)
 
 
 @dataclass(slots=True)

@@ -102,17 +102,16 @@ def _read_word(word: str, others: Sequence[str]) -> _Filter:
     key = _PLURALS.get(name, name)
     inner = text[1:-1] if text.startswith("[") and text.endswith("]") else text
     values = [part.strip().strip("'\"") for part in inner.split(",")]
-    if key == "seed":
-        values = [seed for value in values for seed in _read_seeds(word, value)]
-    return _Filter(word, key, [*dict.fromkeys([*values, text])], wanted)  # the whole text: a value may be a list
-
-
-def _read_seeds(word: str, text: str) -> list[str]:
-    first, dash, last = text.partition("-")
-    low, high = whole_number(first), whole_number(last if dash else first)
-    if low is None or high is None or not low <= high < low + 1000:
-        raise UsageError(f"{word}: must be whole numbers, as in seeds=1-3 or seeds=[1,5]")
-    return [str(seed) for seed in range(low, high + 1)]
+    seeds = list[str]()
+    for value in values if key == "seed" else ():
+        first, dash, last = value.partition("-")
+        low, high = whole_number(first), whole_number(last if dash else first)
+        if low is None or high is None or not low <= high < low + 1000:
+            raise UsageError(f"{word}: must be whole numbers, as in seeds=1-3 or seeds=[1,5]")
+        seeds += map(str, range(low, high + 1))
+    return _Filter(
+        word, key, [*dict.fromkeys([*(seeds or values), text])], wanted
+    )  # the whole text: a value may be a list
 
 
 def is_written(value: Any, text: str) -> bool:

@@ -95,20 +95,17 @@ def find_finished(store: RunStore, *words: str, need_model: bool = False, **choi
 def check_weights(run: FinishedRun) -> Path:
     """Return the folder of the run's weights, after a check that their SHA-256 is the one in its record.
 
-    An InputError if there are none, they are not the record's, the record has no hash of them, no tokenizer is there,
-    or an adapter is, which would change them.
+    An InputError if there are none, they are not the record's, or it has no hash of them, no tokenizer is there, or an
+    adapter is, which would change them.
     """
     folder, known = run.model_folder, run.record.model_sha256
     if not run.has_model:
         raise InputError(_explain_no_weights([run], run.title))
     check_no_adapter(folder)
     found, again = file_sha256(folder / "model.safetensors"), f"Remove {folder}, then: {_command(run)}"
-    if known is None:
-        unknown = "names no model_sha256, so nothing proves that these weights are the run's"
-        raise InputError(f"{run.folder / 'record.json'}: {unknown}. {again}")
     if found != known:
-        hashes = f"their SHA-256 is {found}, the record's model_sha256 {known}"
-        raise InputError(f"{folder / 'model.safetensors'}: these weights do not belong to the run's record: {hashes}")
+        why = f"do not belong to the run's record: their SHA-256 is {found}, the record's model_sha256 {known}"
+        raise InputError(f"{folder / 'model.safetensors'}: these weights {why}. {again}")
     if not has_tokenizer(folder):
         missing = "no tokenizer.json and no vocabulary file, so nobody can use these weights"
         raise InputError(f"{folder}: {missing}. {again}")

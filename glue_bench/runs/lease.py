@@ -92,7 +92,8 @@ class Lease:
 
         A LostLeaseError if another worker owns it, a DiskError if its folder is gone.
         """
-        self._lost = self._lost or not self._is_newest() or not self._is_ours()
+        with disk_errors(self._folder, "cannot be read"):
+            self._lost = self._lost or not self._is_ours()
         self._refuse_if_lost()
 
     def release(self, *, done: bool) -> None:
@@ -111,22 +112,15 @@ class Lease:
         while not self._ending.wait(BEAT_SECONDS):
             if self._patience and time.monotonic() - self._noted > self._patience:
                 continue
-            try:
-                _write(self._path, asdict(self._owner))
-                self._lost = self._lost or not self._is_newest()
-            except FileNotFoundError:
-                self._lost = True
-            except OSError:
-                continue  # the disk is full or unreachable; the next beat or `check` shows who owns the run
-
-    def _is_newest(self) -> bool:
-        return _newest(self._folder)[1] == self._path
+            with contextlib.suppress(OSError):  # full or unreachable: the next beat or `check` shows who owns the run
+                self._lost = self._lost or not self._is_ours()
+                if not self._lost:
+                    _write(self._path, asdict(self._owner))
 
     def _is_ours(self) -> bool:
-        try:
-            return _read(self._path).nonce == self._owner.nonce
-        except (OSError, ValueError):
-            return False
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            return _newest(self._folder)[1] == self._path and _read(self._path).nonce == self._owner.nonce
+        return False
 
     def _refuse_if_lost(self) -> None:
         if self._lost:
@@ -283,11 +277,10 @@ def _generations(folder: Path) -> dict[int, Path]:
 
 def _write(path: Path, content: dict[str, object], *, mode: str = "r+b") -> None:
     """Rewrite in place: a file that somebody has removed must never come back. With mode xb, make it whole or not."""
-    with open(path, mode, buffering=0) as stream:  # noqa: PTH123 - Path.open has no type for a mode that varies
-        left = json.dumps(content).encode().ljust(_BYTES)
+    with open(path, mode) as stream:  # noqa: PTH123 - Path.open has no type for a mode that varies
         try:
-            while left:  # what is written only in part is followed by the error that says why
-                left = left[stream.write(left) :]
+            stream.write(json.dumps(content).encode().ljust(_BYTES))
+            stream.flush()
             os.fsync(stream.fileno())
         except OSError:
             if mode == "xb":

@@ -85,6 +85,9 @@ class Setting:
         config, data, encoder, init = record.config, record.data, record.encoder, record.init_kind
         words = {"hub": f"{data.get('dataset')} on the hub", "local": "local files", "sample": "sample data"}
         trainer = {key: value for key, value in {**LATER, **config["trainer"]}.items() if key not in EXECUTION}
+        peft, ways = config.get("peft", {}), {name: config.get(name, usual) for name, usual in WAYS.items()}
+        own = PEFT_KEYS[method := peft.get("method", "none")]  # a key that the method does not have is unknown
+        of_method = {f"peft.{name}": peft.get(name, usual) if name in own else "" for name, usual in PEFT.items()}
         # Older records of runs that start from another run hold the hash of that run's weights in its place.
         known = init == "pretrained" or "init_sha256" in encoder
         return cls(
@@ -101,7 +104,7 @@ class Setting:
             init_seed=None if init == "pretrained" else config.get("init_seed"),
             init_seeds=", ".join(map(str, config.get("init_seeds", ()))) or None,
             holdout=config.get("holdout") if record.selection == "holdout" else None,
-            ways=_ways_of(config),
+            ways={**ways, "peft": method, **of_method},
             trainer=trainer,
             limits={key: config["data"].get(key, usual) for key, usual in LIMITS.items()},
             fingerprint=data.get("fingerprint") or "",
@@ -233,8 +236,7 @@ def short_name(name: str) -> str:
 def show_value(value: Any) -> str:
     """Write a value for people, such that a command takes it: small numbers as 1e-4."""
     if isinstance(value, float) and 0 < abs(value) < _SMALL:
-        digits, _, power = f"{value:e}".partition("e")
-        return f"{digits.rstrip('0').rstrip('.')}e{int(power)}"
+        return re.sub(r"\.?0*e-0?", "e-", f"{value:e}")
     return override_value(value) if not isinstance(value, str) else value
 
 
@@ -255,11 +257,3 @@ def override_value(value: Any) -> str:
     if isinstance(value, str):
         return value if _PLAIN.fullmatch(value) and value.lower() not in _MEANINGFUL else quote_value(value)
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _ways_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is trained, and on what head; a key that the method of `peft` does not have is unknown."""
-    peft, ways = config.get("peft", {}), {name: config.get(name, usual) for name, usual in WAYS.items()}
-    own = PEFT_KEYS[method := peft.get("method", "none")]
-    of_method = {f"peft.{name}": peft.get(name, usual) if name in own else "" for name, usual in PEFT.items()}
-    return {**ways, "peft": method, **of_method}
