@@ -109,9 +109,8 @@ def _read_word(word: str, others: Sequence[str]) -> _Filter:
         if low is None or high is None or not low <= high < low + 1000:
             raise UsageError(f"{word}: must be whole numbers, as in seeds=1-3 or seeds=[1,5]")
         seeds += map(str, range(low, high + 1))
-    return _Filter(
-        word, key, [*dict.fromkeys([*(seeds or values), text])], wanted
-    )  # the whole text: a value may be a list
+    values = [*(seeds or values), text]  # the whole text, too: a value may be a list
+    return _Filter(word, key, [*dict.fromkeys(values)], wanted)
 
 
 def is_written(value: Any, text: str) -> bool:
