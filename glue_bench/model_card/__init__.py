@@ -35,7 +35,6 @@ from glue_bench.runs.record import Record
 from glue_bench.text import escape_markdown, first_line
 
 MANIFEST = ".glue-bench-card.json"  # the run, and the SHA-256 of every file as it was written
-_MANIFEST_VERSION = 1
 _METRIC_IDS = {"pearson": "pearsonr", "spearman": "spearmanr"}  # the hub's names where they differ from ours
 # By the source of the rows: their title, which names a data set only if they are all of it, and the data set's id.
 _ROWS = {
@@ -84,7 +83,7 @@ def write_card(run: FinishedRun, out: Path, *, repo_id: str | None = None) -> Pa
         files = {path.relative_to(target).as_posix(): file_sha256(path) for path in written}
         if files["model.safetensors"] != record.model_sha256:
             raise InputError(f"{model / 'model.safetensors'}: changed while it was copied")
-        manifest = {"schema_version": _MANIFEST_VERSION, "run_id": record.run_id, "files": files}
+        manifest = {"schema_version": 1, "run_id": record.run_id, "files": files}
         (target / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
     return out
 
