@@ -269,9 +269,8 @@ def _metadata(record: Record, task: TaskConfig) -> ModelCardData:
     data, base = record.data, record.encoder["hub_id"]
     on_hub, sample = data["source"] == "hub", "sample-" if data["source"] == "sample" else ""
     changes = {key: str(value) for key, value in _changed_values(record).items()}
-    circumstances = {"seed": record.seed, "recipe": record.recipe, "recipe_changes": changes}
-    for key in ("init", "selection", "comparable", "not_comparable_because"):
-        circumstances[key] = getattr(record, key)
+    named = ("seed", "recipe", "init", "selection", "comparable", "not_comparable_because")
+    circumstances = {**{key: getattr(record, key) for key in named}, "recipe_changes": changes}
     results = [
         EvalResult(
             task_type="text-classification",

@@ -54,16 +54,8 @@ class Rows(NamedTuple):
         return Rows(take_rows(self.encoded, places), self.labels[places], self.idx[places])
 
 
-class Division(NamedTuple):
-    """The rows of a run by what they are for."""
-
-    train: Rows
-    choosing: Mapping[str, Rows]  # of each validation split, or one for all; empty where the last epoch is kept
-    scored: Mapping[str, Rows]  # of each validation split
-
-
-def divide_rows(config: RunConfig, every: Mapping[str, Rows]) -> Division:
-    """Divide the rows of the splits as the selection says; an InputError if there are too few."""
+def divide_rows(config: RunConfig, every: Mapping[str, Rows]) -> tuple[Rows, Mapping[str, Rows], Mapping[str, Rows]]:
+    """Return the rows that train, choose the epoch and are scored, as in `Experiment`; an InputError for too few."""
     task, selection, seed = config.task, config.selection, config.seed
     train, scored = every[task.train], {name: every[name] for name in task.validation}
     for name in {"holdout": [task.train], "halves": task.validation}.get(selection, ()):
@@ -71,12 +63,12 @@ def divide_rows(config: RunConfig, every: Mapping[str, Rows]) -> Division:
             raise InputError(f"selection={selection}: {name} has {rows} row, and one is needed on each side")
     if selection == "holdout":
         kept, held = draw_holdout(len(train.idx), fraction=config.holdout, seed=holdout_stream(seed))
-        return Division(train.take(kept), {"holdout": train.take(held)}, scored)
+        return train.take(kept), {"holdout": train.take(held)}, scored
     if selection == "halves":
         halves = {name: draw_halves(len(rows.idx), seed=seed) for name, rows in scored.items()}
         choosing, scored = ({name: scored[name].take(half[side]) for name, half in halves.items()} for side in (0, 1))
-        return Division(train, choosing, scored)
-    return Division(train, scored if selection == "best" else {}, scored)
+        return train, choosing, scored
+    return train, scored if selection == "best" else {}, scored
 
 
 @dataclass(slots=True)
@@ -102,7 +94,9 @@ class Experiment:
     start: Pretrained = field(init=False)  # what the training starts from
     model: Classifier = field(init=False)
     encoded: Mapping[str, Encoded] = field(init=False)  # every split
-    rows: Division = field(init=False)
+    train_rows: Rows = field(init=False)
+    choosing_rows: Mapping[str, Rows] = field(init=False)  # by split, or one for all; empty: the last epoch is kept
+    scored_rows: Mapping[str, Rows] = field(init=False)  # of each validation split
 
     def __post_init__(self) -> None:
         """Choose the run that it starts from."""
@@ -188,8 +182,9 @@ class Experiment:
             source=source, rows=data.rows, fingerprints=prints, init=init, selection=config.selection
         )
         every = {name: Rows(encoded[name], split.labels, split.idx) for name, split in data.splits.items()}
-        self.encoded, self.rows = encoded, divide_rows(config, every)
-        choosing = {name: len(rows.idx) for name, rows in self.rows.choosing.items()}
+        self.encoded = encoded
+        self.train_rows, self.choosing_rows, self.scored_rows = divide_rows(config, every)
+        choosing = {name: len(rows.idx) for name, rows in self.choosing_rows.items()}
         self.facts.update(
             encoder={
                 **encoder,
@@ -199,7 +194,7 @@ class Experiment:
             data={
                 **{key: getattr(data, key) for key in ("source", "dataset", "revision", "fingerprint", "fingerprints")},
                 "checked": task.checked(source=source, fingerprints=prints),
-                "rows": data.rows | {name: len(rows.idx) for name, rows in self.rows.scored.items()},
+                "rows": data.rows | {name: len(rows.idx) for name, rows in self.scored_rows.items()},
                 **({"choosing": choosing} if config.selection == "halves" else {}),
                 "overlap": data.overlap(task.train),
                 "truncated": {name: rows.truncated for name, rows in encoded.items()},
@@ -217,7 +212,7 @@ class Experiment:
         if not choosing:
             return None
         on = "holdout" if config.selection == "holdout" else "validation"
-        score = functools.partial(self.score_on, self.rows.choosing)
+        score = functools.partial(self.score_on, self.choosing_rows)
         return BestEpoch(model, score, on=on, rows=sum(choosing.values()), patience=trainer.patience)
 
     def _fit(self, best: BestEpoch | None) -> FitResult:
@@ -247,8 +242,8 @@ class Experiment:
         with SIGNALS.at_a_good_moment():
             return fit(
                 self.model,
-                self.rows.train.encoded,
-                labels=self.rows.train.labels,
+                self.train_rows.encoded,
+                labels=self.train_rows.labels,
                 settings=self.config.trainer,
                 streams=SeedStreams.from_seed(self.config.seed),
                 placement=self.placement,
@@ -257,7 +252,7 @@ class Experiment:
                 snapshots=snapshots if self.processes.leads else None,
                 signals=SIGNALS,
                 selection=best,
-                score_dev=functools.partial(self.score_on, self.rows.scored),
+                score_dev=functools.partial(self.score_on, self.scored_rows),
                 processes=self.processes,
             )
 
@@ -267,7 +262,7 @@ class Experiment:
 
         metrics, scores, undefined = self.config.task.metrics, dict[str, dict[str, float]](), dict[str, str]()
         predicted, seconds = dict[str, Predictions](), 0.0
-        for name, rows in self.rows.scored.items():
+        for name, rows in self.scored_rows.items():
             began = time.perf_counter()
             logits, prediction = self.predict(rows, phase="evaluating")
             seconds += time.perf_counter() - began

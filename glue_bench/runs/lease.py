@@ -51,8 +51,7 @@ class Owner:
     @property
     def title(self) -> str:
         """Host and process, for messages."""
-        minutes = f"{STALE_SECONDS / 60:g} minutes"
-        unknown = f"an unknown worker (its lease is empty or damaged, and counts for {minutes})"
+        unknown = f"an unknown worker (its lease is empty or damaged, and counts for {STALE_SECONDS / 60:g} minutes)"
         return f"{self.host} process {self.process}" if self.nonce else unknown
 
     def is_running(self) -> bool | None:
@@ -262,9 +261,7 @@ def _clock(folder: Path) -> float:
 
 
 def _newest(folder: Path) -> tuple[int, Path | None]:
-    found = _generations(folder)
-    newest = max(found, default=0)
-    return newest, found.get(newest)
+    return max(_generations(folder).items(), default=(0, None))
 
 
 def _generations(folder: Path) -> dict[int, Path]:

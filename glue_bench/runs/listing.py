@@ -36,7 +36,7 @@ _NAMES = (
 _COLUMNS = [*_NAMES.split(), *_MORE_NUMBERS, *_NUMBERS]
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunRow:
     """One folder of a run, in the order of the columns that `glue-bench runs` writes."""
 
@@ -76,9 +76,7 @@ def list_runs(store: RunStore, filters: Filters) -> list[RunRow]:
         every.append(((row, record), {**known, "run_id": run_id, "status": row.state}))
     found = filters.choose(every, place=store.root.parent)
     apart = {"": {}, **_tell_apart({record.setting_id: record for _, record in found if record})}
-    for row, _ in found:
-        row.setting = show_words(apart[row.setting_id])
-    rows = [row for row, _ in found]
+    rows = [dataclasses.replace(row, setting=show_words(apart[row.setting_id])) for row, _ in found]
     return sorted(rows, key=lambda row: (row.encoder, row.task, sort_place(apart[row.setting_id]), row.seed))
 
 
