@@ -7,7 +7,6 @@ import contextlib
 import functools
 import math
 import os
-import re
 from pathlib import Path
 from typing import Any, cast
 
@@ -29,7 +28,6 @@ from glue_bench.text import first_line
 CONFIG, TOKENIZER, WEIGHTS = "config.json", "tokenizer", "model.safetensors"
 STATED = "the stated architecture"
 MILLION = 1_000_000
-_LAYER = re.compile(r"(?:^|\.)layer\.(\d+)\.")
 _NOT_IN_MASKED_LM = ("pooler.", "position_ids", "lm_head.decoder.")  # the last is the embeddings, or a bias, again
 _LONGEST = 64  # tokens: more than any word of a case claim has
 
@@ -60,7 +58,7 @@ class Model:
         self.missing = {name: why.format(name) for name in (CONFIG, TOKENIZER, WEIGHTS) if name not in found}
         self.config: PretrainedConfig = RobertaConfig(**stated.architecture)
         self.basis, self.unread = STATED, ""  # where `config` comes from; why it was not read
-        self.weights: dict[str, int] = {}  # as of `read_weights`; empty if they are missing, or unreadable
+        self.weights: int | None = None  # as of `count_weights`; None also if they are missing, or unreadable
         try:
             own = read_model_config(self.folder_with(CONFIG))
             for name, value in stated.architecture.items():  # older versions of transformers do not check types
@@ -71,7 +69,7 @@ class Model:
         except InputError as error:
             self.unread = str(error)
         with contextlib.suppress(InputError):
-            self.weights = read_weights(self.folder_with(WEIGHTS) / WEIGHTS)
+            self.weights = count_weights(self.folder_with(WEIGHTS) / WEIGHTS)
 
     def describe(self) -> str:
         """Say where the files are, why some are not used, and whether the weights are the published ones."""
@@ -103,29 +101,19 @@ class Model:
         return network.eval(), load_tokenizer(folder)
 
 
-def read_weights(path: Path) -> dict[str, int]:
-    """Count what the names and shapes of a safetensors file's tensors show, and load none.
+def count_weights(path: Path) -> int | None:
+    """Count a safetensors file's parameters of the masked language model, tied ones once; None without its head.
 
-    Return `everything`, the numbers of all tensors; with a head `masked_lm`, those of the masked language model, tied
-    ones once; and with names of the BERT and RoBERTa families the layers and the width, by their names in config.json.
-    An InputError if it is no whole safetensors file.
+    No tensor is loaded. An InputError if it is no whole safetensors file.
     """
     try:
         with safe_open(path, framework="numpy") as tensors:
-            shapes = {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
+            sizes = {name: math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: not a readable safetensors file ({error})") from error
-    sizes = {name: math.prod(shape) for name, shape in shapes.items()}
-    counts = {"everything": sum(sizes.values())}
-    if layers := {found[1] for name in shapes if (found := _LAYER.search(name))}:
-        counts["num_hidden_layers"] = len(layers)
-    for name, shape in shapes.items():
-        if name.endswith("embeddings.word_embeddings.weight"):
-            counts["hidden_size"] = shape[-1]
-    if any(name.startswith("lm_head.") for name in sizes):
-        own = [size for name, size in sizes.items() if not any(part in name for part in _NOT_IN_MASKED_LM)]
-        counts["masked_lm"] = sum(own)
-    return counts
+    if not any(name.startswith("lm_head.") for name in sizes):
+        return None
+    return sum(size for name, size in sizes.items() if not any(part in name for part in _NOT_IN_MASKED_LM))
 
 
 def check_model(claim: Claim, model: Model) -> ClaimRow:
@@ -140,26 +128,12 @@ def check_model(claim: Claim, model: Model) -> ClaimRow:
 
 
 def _check_architecture(claim: Claim, model: Model) -> tuple[bool, dict[str, Any]]:
-    read = {CONFIG: None if model.unread else getattr(model.config, claim.field, None)}
-    read[WEIGHTS] = model.weights.get(claim.field)
-    found = {name: value for name, value in read.items() if isinstance(value, int)}
-    if not found:
-        reason, stated = model.unread or f"{CONFIG} has no {claim.field}", model.stated.architecture
-        steps = {"num_hidden_layers": 1, "hidden_size": stated["num_attention_heads"]}
-        if claim.field not in steps:
-            raise InputError(f"{reason}; the parameters are the same for any number of heads")
-        parts = list[str]()
-        for value in (claim.value + sign * steps[claim.field] for sign in (-1, 0, 1)):
-            counts = count_parameters(RobertaConfig(**{**stated, claim.field: value}))
-            parts.append(f"{value} would give {_millions(counts['masked_lm'])}")
-        raise InputError(f"{reason}; with all else as stated, {', '.join(parts)} parameters")
-    agreed = set(found.values()) == {claim.value}
-    return agreed, {
-        "found": ", ".join(f"{value} in {name}" for name, value in found.items()),
-        "why": "" if agreed else f"claimed {claim.value}",
-        "basis": " and ".join(found),
-        "details": {"claimed": claim.value, "found": found},
-    }
+    found = getattr(model.config, claim.field, None)
+    if model.unread or not isinstance(found, int):
+        raise InputError(model.unread or f"{CONFIG} has no {claim.field}")
+    agreed, details = found == claim.value, {"claimed": claim.value, "found": {CONFIG: found}}
+    why = "" if agreed else f"claimed {claim.value}"
+    return agreed, {"found": f"{found} in {CONFIG}", "why": why, "basis": CONFIG, "details": details}
 
 
 def _check_parameters(claim: Claim, model: Model) -> tuple[bool, dict[str, Any]]:
@@ -171,12 +145,10 @@ def _check_parameters(claim: Claim, model: Model) -> tuple[bool, dict[str, Any]]
     found += f"{_millions(counts['encoder'])}, with pooler {_millions(counts['encoder_with_pooler'])}"
     details: dict[str, Any] = {"claimed": claim.value, **counts}
     basis, decisive = model.basis, [counts["masked_lm"]]
-    if model.weights:
-        own, everything = model.weights.get("masked_lm"), model.weights["everything"]
-        details |= {"weights_masked_lm": own, "weights_everything": everything}
-        decisive += [] if own is None else [own]
-        head = "no masked-LM head" if own is None else _millions(own)
-        found += f"; in {WEIGHTS} {head}, with all its tensors {_millions(everything)}"
+    if model.weights is not None:
+        details["weights_masked_lm"] = model.weights
+        decisive.append(model.weights)
+        found += f"; in {WEIGHTS} {_millions(model.weights)}"
         basis += f" and {WEIGHTS}"
     claimed = claim.value // MILLION
     agreed = all(round(count / MILLION) == claimed for count in decisive)
