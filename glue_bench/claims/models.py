@@ -108,7 +108,7 @@ def count_weights(path: Path) -> int | None:
     """
     try:
         with safe_open(path, framework="numpy") as tensors:
-            sizes = {name: math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
+            sizes: dict[str, int] = {name: math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: not a readable safetensors file ({error})") from error
     if not any(name.startswith("lm_head.") for name in sizes):

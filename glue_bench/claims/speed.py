@@ -76,19 +76,19 @@ class Bench:
     def measure(self, phase: str, *, repeats: int) -> Iterator[Floats]:
         """Time both models in turn, in alternating order.
 
-        Yield the seconds (2 models, 2 clocks) of each pair: wall clock, and processor time of this process alone.
+        Yield the seconds (2 models,) of each pair.
         """
         work = self._train if phase == "training" else self._predict
-        warm, _ = (work(model, 1)[0] for model in self._models)
+        warm, _ = (work(model, 1) for model in self._models)
         amount = min(MOST_WORK, math.ceil(LEAST_SECONDS / warm))
         for pair in range(repeats):
-            seconds = np.zeros((2, 2))
+            seconds = np.zeros(2)
             for place in (0, 1) if pair % 2 == 0 else (1, 0):
                 seconds[place] = work(self._models[place], amount)
             yield seconds
 
-    def _train(self, model: Classifier, updates: int) -> Floats:
-        ends = list[Floats]()
+    def _train(self, model: Classifier, updates: int) -> float:
+        ends = list[float]()
         fit(
             model,
             self._trained,
@@ -97,15 +97,15 @@ class Bench:
             streams=SeedStreams.from_seed(_SEED),
             placement=self.placement,
             history=[],
-            on_step=lambda _: ends.append(_clocks()),
+            on_step=lambda _: ends.append(time.perf_counter()),
         )
         return (ends[-1] - ends[0]) / updates
 
-    def _predict(self, model: Classifier, times: int) -> Floats:
-        started = _clocks()
+    def _predict(self, model: Classifier, times: int) -> float:
+        started = time.perf_counter()
         for _ in range(times):
             predict(model, self._predicted, batch_size=self._settings.eval_batch_size, placement=self.placement)
-        return (_clocks() - started) / times
+        return (time.perf_counter() - started) / times
 
 
 def measure_speed(
@@ -122,8 +122,7 @@ def measure_speed(
         bench = Bench(own.config, other.config, settings=settings)
         for pair in bench.measure(claim.phase, repeats=repeats):
             pairs.append(pair)
-            ratio = pair[1, 0] / pair[0, 0]
-            on_progress(f"{claim.title}: pair {len(pairs)} of {repeats}: {ratio:.2f} times as fast")
+            on_progress(f"{claim.title}: pair {len(pairs)} of {repeats}: {pair[1] / pair[0]:.2f} times as fast")
     except InputError as error:
         return ClaimRow(claim=claim, verdict=Verdict.NOT_CHECKABLE, why=str(error)), {}
     except (RuntimeError, MemoryError) as error:
@@ -131,8 +130,8 @@ def measure_speed(
             raise
         why = "there is too little memory for the two models"
         return ClaimRow(claim=claim, verdict=Verdict.NOT_CHECKABLE, why=why), {}
-    seconds = np.stack(pairs)  # (pairs, 2 models, 2 clocks)
-    wall, ratios = seconds[:, :, 0], (seconds[:, 1, 0] / seconds[:, 0, 0]).tolist()
+    seconds = np.stack(pairs)  # (pairs, 2 models)
+    ratios = (seconds[:, 1] / seconds[:, 0]).tolist()
     median, ((low, high), certainty) = statistics.median(ratios), median_interval(ratios, certainty=CERTAINTY)
     limits = f"{claim.at_least:g} to {claim.below:g}"
     verdict, why = Verdict.UNDECIDED, f"crosses a limit of {limits}: use more repeats, or a quieter machine"
@@ -140,16 +139,12 @@ def measure_speed(
         verdict, why = Verdict.CONFIRMED, f"lies within {limits}"
     elif high < claim.at_least or low >= claim.below:
         verdict, why = Verdict.CONTRADICTED, f"lies outside of {limits}"
-    times = [f"{each:.2f} s" if each >= 1 else f"{1000 * each:.0f} ms" for each in np.median(wall, axis=0).tolist()]
+    times = [f"{each:.2f} s" if each >= 1 else f"{1000 * each:.0f} ms" for each in np.median(seconds, axis=0).tolist()]
     found = f"{median:.2f} times as fast, {100 * certainty:.0f} % interval {low:.2f} to {high:.2f}; all {len(ratios)} "
     found += f"pairs {min(ratios):.2f} to {max(ratios):.2f}; {' and '.join(times)} for {UNITS[claim.phase]}"
     details: dict[str, Any] = {"ratios": [round(ratio, 4) for ratio in ratios], "unit": UNITS[claim.phase]}
-    details["seconds"] = dict(zip((claim.model, claim.against), wall.T.round(4).tolist(), strict=True))
+    details["seconds"] = dict(zip((claim.model, claim.against), seconds.T.round(4).tolist(), strict=True))
     details |= {"median": median, "interval": [low, high], "certainty": certainty, "engine": bench.engine}
-    details["processor_ratio"] = None
-    if bench.machine["device"] == "cpu":  # else a processor's time says little
-        details["processor_ratio"] = float(np.median(seconds[:, 1, 1] / seconds[:, 0, 1]))
-        found += f"; {details['processor_ratio']:.2f} in processor time"
     row = ClaimRow(
         claim=claim,
         verdict=verdict,
@@ -178,7 +173,3 @@ def _make_rows(times: int, *, vocabulary: int) -> Encoded:
     tokens = random.integers(special, vocabulary, size=int(lengths.sum()), dtype=np.int32)
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     return Encoded(tokens=tokens, types=np.zeros(len(tokens), dtype=np.uint8), offsets=offsets, truncated=0)
-
-
-def _clocks() -> Floats:
-    return np.array([time.perf_counter(), time.process_time()])
