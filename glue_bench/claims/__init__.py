@@ -89,8 +89,6 @@ class CardModel:
     title: str
     architecture: Mapping[str, Any]  # of a transformers RobertaConfig, as stated
     architecture_source: str
-    weights_sha256: str | None  # as others have published it
-    weights_sha256_source: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

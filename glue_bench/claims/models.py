@@ -72,16 +72,13 @@ class Model:
             self.weights = count_weights(self.folder_with(WEIGHTS) / WEIGHTS)
 
     def describe(self) -> str:
-        """Say where the files are, why some are not used, and whether the weights are the published ones."""
+        """Say where the files are, why some are not used, and the SHA-256 of the weights."""
         stated, start = self.stated, f"model {self.place.partition(' ')[0]}: "  # of a message from the hub
         parts = [self.place, *(remark.removeprefix(start) for remark in self.remarks)]
         if self.unread:
             parts.append(f"the stated architecture is {stated.architecture_source}")
         if WEIGHTS not in self.missing:
-            found = file_sha256(self.folder / WEIGHTS)
-            same = "as" if found == stated.weights_sha256 else "not as"
-            known = f", {same} in {stated.weights_sha256_source}" if stated.weights_sha256 else ""
-            parts.append(f"SHA-256 of {WEIGHTS} {found}{known}")
+            parts.append(f"SHA-256 of {WEIGHTS} {file_sha256(self.folder / WEIGHTS)}")
         return f"{stated.title}: {'; '.join(parts)}."
 
     def folder_with(self, *names: str) -> Path:
