@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import re
-import shlex
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -25,13 +24,13 @@ from numpy.typing import NDArray
 from glue_bench.config.schema import DataConfig, config_from_facts
 from glue_bench.config.task import headline
 from glue_bench.data.texts import TextFile, open_texts, read_pieces
-from glue_bench.errors import InputError, UsageError, did_you_mean
+from glue_bench.errors import InputError, UsageError, did_you_mean, list_names
 from glue_bench.files import replace_atomically
 from glue_bench.reading import open_regular
 from glue_bench.runs.filters import Filters, facts_of
 from glue_bench.runs.finished import FinishedRun, check_weights
 from glue_bench.runs.record import Record, task_of
-from glue_bench.runs.setting import Setting, override_word
+from glue_bench.runs.setting import Setting, show_words, tell_apart
 from glue_bench.runs.store import Predictions, RunStore, predictions_path
 from glue_bench.submission.layout import LeaderboardFile, write_rows
 from glue_bench.text import first_line, format_clock
@@ -78,7 +77,10 @@ def choose_runs(
             raise UsageError(f"run_id={','.join(record.run_id for record in named)}: must be one run for {task}")
         fitting = named or [record for record in found if _fits(record, wanted)]
         if len(distinct := {record.setting_id: record for record in fitting}) > 1:
-            raise UsageError(_compare_settings(list(distinct.values())))
+            words = map(show_words, tell_apart([Setting.of(record) for record in distinct.values()]))
+            runs = [f"{run.run_id} ({word})" for run, word in zip(distinct.values(), words, strict=True)]
+            which = f"run_id=[...] with one of {list_names(runs, _LISTED)}"
+            raise UsageError(f"task={task}: finished runs of {len(runs)} settings; add {which}")
         why = "named" if named else f"seed={wanted['seed']}" if "seed" in wanted else "the only seed"
         if ranked := sorted(fitting, key=lambda record: (dev_score(record), record.seed)):
             record = ranked[-1] if pick == "best" else ranked[(len(ranked) - 1) // 2]
@@ -91,17 +93,6 @@ def _fits(record: Record, wanted: Mapping[str, str]) -> bool:
     known = (*task_of(record).init_from, record.init_kind)
     start = {} if wanted.get("init", record.init_kind) in known else {"init": "pretrained"}  # as in a sweep
     return Filters.read(f"{key}={value}" for key, value in {**wanted, **start}.items()).fits(facts_of(record))
-
-
-def _compare_settings(records: Sequence[Record]) -> str:
-    start = f"task={records[0].task}: finished runs of {len(records)} settings; add "
-    first, *others = (Setting.of(record) for record in records)
-    for key, values in first.difference(*others).items():
-        distinct = sorted({shlex.quote(override_word(key, value)) for value in values})
-        if len(distinct) == len(records) and (key in ("recipe", "init", "selection") or key.startswith("trainer.")):
-            return start + " or ".join(distinct[:_LISTED])
-    runs = [f"{record.run_id} (recipe {record.recipe} on {record.data['source']})" for record in records]
-    return f"{start}run_id=[...] with one of {', '.join(runs[:_LISTED])}"
 
 
 def dev_score(record: Record) -> float:
@@ -215,7 +206,5 @@ def _predict_rows(source: Source, *, load: "Callable[[], FineTuned]", on_progres
     prediction = decide(logits, regression=task.regression)
     Predictions(idx=idx, prediction=prediction, logits=logits, origin=source.origin).write(path)
     shutil.rmtree(parts, ignore_errors=True)
-    seconds, kept = time.monotonic() - began, f" ({total - fresh:,} were done before)" if fresh < total else ""
-    speed = f", {fresh / seconds:,.0f} a second" if fresh else ""
-    on_progress(f"{title}: done in {format_clock(seconds)}{speed}{kept}")
+    on_progress(f"{title}: done in {format_clock(time.monotonic() - began)}")
     return prediction

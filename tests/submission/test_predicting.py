@@ -122,7 +122,7 @@ def test_an_interrupted_build_resumes_where_it_stopped(
         f"predicting with {re.escape(source.run.title)}",
         f"4,096 done, about {clock} left",
         f"8,192 done, about {clock} left",
-        rf"done in {clock}, [\d,]+ a second \(8,192 were done before\)",
+        f"done in {clock}",
     ]
     for line, pattern in zip(lines, patterns, strict=True):
         assert re.fullmatch(f"MNLI-m.tsv, 9,796 rows: {pattern}", line), line
