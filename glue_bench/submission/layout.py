@@ -194,9 +194,7 @@ def _check_names(names: Sequence[str], wanted: Sequence[str]) -> Iterator[_Fault
         yield from [("duplicate files", 0, f"duplicate file {name}")] * (names.count(name) - 1)
     for name in names:
         problem = f"not one of the leaderboard's files{did_you_mean(printable(name), missing or wanted)}"
-        if "__MACOSX" in name or name.endswith(".DS_Store"):
-            problem = "added by macOS; zip without it (zip -X)"
-        elif "/" in name or "\\" in name:
+        if "/" in name or "\\" in name:
             problem = "in a folder; all files must be at the root of the zip"
         if name not in wanted:
             yield "files that do not belong", 0, f"{printable(name)}: {problem}"
@@ -216,8 +214,6 @@ def _read_lines(file: LeaderboardFile, info: zipfile.ZipInfo, *, archive: zipfil
         raise InputError(f"cannot be read ({printable(first_line(error))})") from error
     if len(content) != info.file_size:
         raise InputError(f"damaged: {len(content):,} bytes uncompressed, but {info.file_size:,} announced")
-    if not content:
-        raise InputError(f"empty; must be a header and {file.rows:,} lines")
     return content.removesuffix(b"\n").decode("utf-8", "backslashreplace").split("\n")
 
 

@@ -117,7 +117,7 @@ DAMAGED: dict[str, tuple[Callable[[], bytes], str, str]] = {
         "README.md: not one of the leaderboard's files",
         "STS-B.tsv and 1 more",
     ),
-    "macOS's extra": (lambda: add("__MACOSX/._CoLA.tsv"), "__MACOSX/._CoLA.tsv: added by macOS", "zip -X"),
+    "macOS's extra": (lambda: add("__MACOSX/._CoLA.tsv"), "__MACOSX/._CoLA.tsv: in a folder", "root of the zip"),
     "lower case": (lambda: rename(COLA, "cola.tsv"), "cola.tsv: not one of", "did you mean CoLA.tsv?"),
     "no dash": (lambda: rename("SST-2.tsv", "SST2.tsv"), "SST2.tsv: not one of", "did you mean SST-2.tsv?"),
     "underscore": (
@@ -145,7 +145,7 @@ DAMAGED: dict[str, tuple[Callable[[], bytes], str, str]] = {
     "less than it says": (lambda: lie_about_size(COLA, 4_000), "CoLA.tsv: ", ""),
     "more than it says": (lambda: lie_about_size(COLA, 20), "CoLA.tsv: ", ""),
     # the whole of a file
-    "an empty file": (lambda: edit(COLA, lambda _: b""), "CoLA.tsv: empty", "12 lines"),
+    "an empty file": (lambda: edit(COLA, lambda _: b""), "CoLA.tsv line 1: the header is ''", "must be index"),
     "a byte order mark": (
         lambda: edit(COLA, lambda text: b"\xef\xbb\xbf" + text),
         "CoLA.tsv line 1: the header is",
