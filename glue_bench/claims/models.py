@@ -193,14 +193,13 @@ def _check_fill_mask(claim: Claim, model: Model) -> tuple[bool, dict[str, Any]]:
         LikelyToken(id=token, token=str(tokenizer.decode([token])), score=score)
         for token, score in zip(best.indices.tolist(), best.values.tolist(), strict=True)
     ]
-    moved, other = list[str](), list[str]()
+    faults = list[str]()
     for place, (claimed, found) in enumerate(zip(claim.tokens, tokens, strict=True), start=1):
         word = claimed.token.strip()
         if found.id != claimed.id:
-            moved.append(f"token {place} is {found.id} {found.token.strip()}, claimed {claimed.id} {word}")
+            faults.append(f"token {place} is {found.id} {found.token.strip()}, claimed {claimed.id} {word}")
         if not abs(found.score - claimed.score) / claimed.score <= claim.tolerance:  # NaN is a difference
-            other.append(f"{word} has {found.score:.6f}, claimed {claimed.score:.6f}")
-    faults = moved + other
+            faults.append(f"{word} has {found.score:.6f}, claimed {claimed.score:.6f}")
     return not faults, {
         "found": list_tokens(tokens),
         "why": faults[0] if faults else "",
