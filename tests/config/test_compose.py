@@ -207,14 +207,11 @@ def test_a_mistake_in_a_sweep_is_one_line(words: list[str], message: str) -> Non
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_multirun_expands_choices_ranges_and_globs_like_hydra() -> None:
-    jobs = expand_multirun(["task=rte,mrpc", "seed=range(1,3)", "trainer.epochs=2"])
+def test_multirun_expands_choices_like_hydra_and_nothing_without_an_end() -> None:
+    jobs = expand_multirun(["task=rte,mrpc", "seed=1,2", "trainer.epochs=2"])
     assert jobs == [[f"task={task}", f"seed={seed}", "trainer.epochs=2"] for task in ("rte", "mrpc") for seed in (1, 2)]
-    assert expand_multirun(["encoder=glob(distil*)"]) == [["encoder=distilbert"], ["encoder=distilroberta"]]
-    with pytest.raises(UsageError, match="matches none of the names of task"):
-        expand_multirun(["task=glob(zzz)"])
-    for odd in ("range(1,1)", "range(1,3,0)", "range(1,nan)", "interval(1,3)", "shuffle(range(1,1000000000))"):
-        with pytest.raises(UsageError, match=r"must be values, as in seed=A,B, or a range of 1 to 1,000"):
+    for odd in ("range(1,3)", "range(1,3,0)", "interval(1,3)", "glob(*)", "shuffle(range(1,1000000000))"):
+        with pytest.raises(UsageError, match=r"must be values with commas, as in seed=A,B"):
             expand_multirun(["task=rte", f"seed={odd}"])
 
 
