@@ -1,10 +1,8 @@
 """The YAML files that a user adds with --config-dir: checked before Hydra, which expands aliases and inserts the
 environment, merges them; and where in them a key is written."""
 
-import contextlib
 import functools
 import re
-import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, get_origin
@@ -28,10 +26,6 @@ _SHAPES = {item.name: _KINDS.get(get_origin(item.hint)) for item in walk(SweepCo
 _SHAPES |= {name.rpartition(".")[0]: yaml.MappingNode for name in [*_SHAPES]}
 
 
-class _NotYamlError(UsageError):
-    """A file that matters only if it is chosen."""
-
-
 class OwnFile(NamedTuple):
     """One file, with the line of each dotted key that it sets."""
 
@@ -44,11 +38,9 @@ def check_own_files(folder: Path) -> None:
     """Check every file that a configuration may be composed from; a UsageError names file and line of a fault."""
     group_options("task", folder)  # which names a missing folder
     for path in sorted(path for group in GROUPS for path in (folder / group).rglob("*.yaml")):
-        found = path.lstat() if path.is_symlink() and not path.exists() else path.stat()
-        if not stat.S_ISREG(found.st_mode) or found.st_size > _LARGEST:
+        if not path.is_file() or path.stat().st_size > _LARGEST:
             raise UsageError(f"{path}: not a regular file of at most {_LARGEST >> 20} MiB")
-        with contextlib.suppress(_NotYamlError):
-            _load(path, found.st_mtime_ns)
+        _load(path, path.stat().st_mtime_ns)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -83,7 +75,7 @@ def _load(path: Path, changed: int) -> tuple[str, yaml.Node | None]:  # noqa: AR
 
 
 def chosen_files(words: Sequence[str], config_dir: Path | None) -> list[OwnFile]:
-    """Read the user's files that these words choose; a UsageError names the line of what is no YAML, or no mapping."""
+    """Read the user's files that these words choose; a UsageError names the line of what is no mapping."""
     names = {group: (last_word(words, group) or "").partition("=")[2] for group in GROUPS}
     places = [("trainer", f"recipe/{names['recipe'] or 'default'}/{names['task']}")]
     places += [(group, f"{group}/{name}") for group, name in names.items()]
@@ -131,7 +123,7 @@ def unreadable(path: Path | str, error: Exception) -> UsageError:
     if isinstance(error, UnicodeDecodeError):
         reason = f"not UTF-8 at byte {error.start}"
     line = f" line {mark.line + 1}" if mark else ""
-    return _NotYamlError(f"{path}{line}: not a readable YAML file ({quote(reason)})")
+    return UsageError(f"{path}{line}: not a readable YAML file ({quote(reason)})")
 
 
 def _keys(node: yaml.MappingNode, where: str) -> Iterator[tuple[str, int, yaml.Node]]:
