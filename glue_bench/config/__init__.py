@@ -1,6 +1,5 @@
 """The configuration: schema, composition, overrides. The only package that knows Hydra; conf/ is found without it."""
 
-import contextlib
 from pathlib import Path
 
 from glue_bench.errors import UsageError
@@ -15,7 +14,7 @@ def conf_folder() -> Path:
 
 
 def group_options(group: str, config_dir: Path | None = None) -> list[str]:
-    """Return what `group=NAME` accepts, the user's own included; a UsageError for a missing folder or a bad name."""
+    """Return what `group=NAME` accepts, the user's own included; a UsageError for a missing folder or a taken name."""
     shipped = {path.stem for path in (conf_folder() / group).glob("*.yaml")}
     if config_dir is None:
         return sorted(shipped)
@@ -25,17 +24,4 @@ def group_options(group: str, config_dir: Path | None = None) -> list[str]:
     if taken := sorted(shipped & own):
         file = config_dir / group / f"{taken[0]}.yaml"
         raise UsageError(f"{file}: {group}={taken[0]} ships with glue-bench; choose another name")
-    if typed := sorted(filter(_is_typed, own)):
-        must = "text to YAML and on the command line: no number, date, true, false or null, and no second .yaml"
-        raise UsageError(f"{config_dir / group / typed[0]}.yaml: a name must be {must}")
     return sorted(shipped | own)
-
-
-def _is_typed(name: str) -> bool:
-    """Return whether Hydra's grammar or YAML makes something else of a name than text, or leaves its end out."""
-    import yaml  # slow
-
-    with contextlib.suppress(ValueError):
-        return bool([float(name)])
-    kind = yaml.SafeLoader("").resolve(yaml.ScalarNode, name, (True, False))
-    return name.endswith(".yaml") or kind != "tag:yaml.org,2002:str"

@@ -10,7 +10,6 @@ import yaml
 
 from glue_bench.config import group_options
 from glue_bench.config.compose import compose_run, compose_sweep, compose_task
-from glue_bench.config.overrides import GROUPS
 from glue_bench.errors import UsageError
 
 
@@ -290,17 +289,13 @@ def test_impossible_facts_of_a_task_are_refused(facts: dict[str, Any], tmp_path:
             compose()
 
 
-@pytest.mark.parametrize(
-    "name", ["1", "null", "nan", "TRUE", "1e5", "1_0", "x.yaml", "2024-01-01", "0x10", "12:30", "-.inf", "off"]
-)
-def test_a_file_whose_name_is_no_text_to_hydra_or_yaml_is_named(name: str, tmp_path: Path) -> None:
-    for group in GROUPS:
-        (tmp_path / group).mkdir()
-        (tmp_path / group / f"{name}.yaml").touch()
-        with pytest.raises(UsageError, match=rf"{group}/{re.escape(name)}.yaml: a name must be text"):
-            group_options(group, tmp_path)
-    with pytest.raises(UsageError, match=r"\.yaml: a name must be text"):
-        compose_run([f"task={name}"], config_dir=tmp_path)
+@pytest.mark.parametrize("name", ["1", "null", "nan", "TRUE", "1e5", "1_0"])
+@pytest.mark.parametrize("group", ["task", "encoder", "recipe", "executor"])
+def test_a_file_whose_name_is_no_text_to_hydra_cannot_be_chosen(name: str, group: str, tmp_path: Path) -> None:
+    (tmp_path / group).mkdir()
+    (tmp_path / group / f"{name}.yaml").touch()
+    with pytest.raises(UsageError, match=rf"^{group}={re.escape(name)}: the name of a file must be text"):
+        compose_run(["task=rte", f"{group}={name}"], config_dir=tmp_path)
 
 
 @pytest.mark.parametrize("name", ["1st", "v1.0", "2024_a", "a-b", "nano", "e5", "x.yml"])
