@@ -96,12 +96,6 @@ def keys_of(kind: Any, *roles: Role) -> tuple[str, ...]:
     return tuple(item.name for item in fields_of(kind) if item.role in roles)
 
 
-def unset_later(config: Any) -> set[str]:
-    """Return the names of a dataclass's later fields that have their default value."""
-    later = [item for item in fields_of(type(config)) if item.later]
-    return {item.name for item in later if getattr(config, item.name) == item.default()}
-
-
 def build(kind: type[_Config], values: object, *, where: str = "") -> _Config:
     """Build a dataclass of the schema from plain values; a UsageError names what is unknown, missing or impossible."""
     if not isinstance(values, Mapping):

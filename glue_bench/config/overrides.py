@@ -38,13 +38,9 @@ _ELSEWHERE = {  # what other programs call our keys, where it is not nearly the 
     "trainer.schedule": "lr_scheduler",
     "trainer.layer_decay": "llrd",
     "trainer.clip_norm": "max_grad_norm grad_clip gradient_clip_val clip clipping",
-    "trainer.betas": "adam_beta2",
     "trainer.accumulation": "gradient_accumulation_steps grad_accum accumulate_grad_batches",
     "trainer.precision": "bf16 fp32 dtype amp half",
-    "trainer.device": "gpu cuda cpu",
     "trainer.eval_every": "eval_steps eval_strategy",
-    "trainer.snapshot_minutes": "save_steps checkpoint_every",
-    "trainer.log_every": "logging_steps",
     "trainer.patience": "early_stopping",
     "peft.targets": "target_modules",
     "peft.rank": "lora_r r",
@@ -55,8 +51,6 @@ _ELSEWHERE = {  # what other programs call our keys, where it is not nearly the 
     "task": "task_name",
     "seed": "random_seed rng",
     "results_dir": "out output outdir",
-    "save_model": "save",
-    "executor.workers": "jobs parallel",
 }
 # The keys that a word can stand for, with their types. The facts of a task are fixed.
 _HINTS: dict[str, object] = {"task": str, "encoder": str}

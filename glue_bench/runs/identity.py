@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from glue_bench.config.keys import NOT_IN_IDENTITY, keys_of, unset_later
+from glue_bench.config.keys import NOT_IN_IDENTITY, fields_of
 from glue_bench.config.schema import REPLACES, WAYS, PeftConfig, RunConfig, TaskConfig, TrainerConfig
 from glue_bench.data.sources import hub_identity, resolve_source
 from glue_bench.errors import UsageError
@@ -159,8 +159,12 @@ def cell_shape(config: Mapping[str, Any]) -> dict[str, bool]:
 
 
 def _identity(config: TaskConfig | TrainerConfig | PeftConfig, without: Collection[str] = ()) -> dict[str, Any]:
-    left_out = {*keys_of(type(config), *NOT_IN_IDENTITY), *unset_later(config), *without}
-    return {key: value for key, value in asdict(config).items() if key not in left_out}
+    values = asdict(config)
+    for item in fields_of(type(config)):
+        at_default = item.later and values[item.name] == item.default()
+        if at_default or item.role in NOT_IN_IDENTITY or item.name in without:
+            del values[item.name]
+    return values
 
 
 def _digest(content: Mapping[str, Any]) -> str:
