@@ -6,7 +6,7 @@ import functools
 import itertools
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from glue_bench.config import conf_folder, group_options, schema
-from glue_bench.config.keys import build, check, convert, fields_of, keys_of, require_one_of
+from glue_bench.config.keys import build, convert, fields_of, keys_of, require_one_of
 from glue_bench.config.overrides import GROUPS, OPTIONAL, check_key, check_words, last_word, no_such, parse_overrides
 from glue_bench.config.own_files import check_own_files, chosen_files, located, unreadable
 from glue_bench.config.schema import PATH_KEYS, RunConfig, RunKeys, Sweep, SweepConfig, TaskConfig, TrainerConfig
@@ -171,7 +171,7 @@ def _place_in_grid(config: RunConfig, values: dict[str, Any]) -> RunConfig:
     trainer = replace(config.trainer, **values)
     cell = {key: getattr(trainer, key) for key in config.grid}
     changes = {k: v for k, v in config.recipe_changes.items() if k not in cell or cell[k] not in config.grid[k]}
-    return check(replace(config, trainer=trainer, cell=cell, recipe_changes=changes))
+    return build(RunConfig, asdict(replace(config, trainer=trainer, cell=cell, recipe_changes=changes)))
 
 
 def compose_keys(overrides: Sequence[str], config_dir: Path | None = None) -> SweepConfig:

@@ -118,11 +118,6 @@ def build(kind: type[_Config], values: object, *, where: str = "") -> _Config:
     return config
 
 
-def check(config: _Config, where: str = "") -> _Config:
-    """Return a copy of a dataclass that was made or changed by hand, checked as `build` does."""
-    return build(type(config), dataclasses.asdict(config), where=where)  # type: ignore[call-overload]
-
-
 def convert(hint: Any, value: Any, *, key: str) -> Any:
     """Convert a value to the type that `hint` names; raise a UsageError if it cannot be converted."""
     origin, args = get_origin(hint), get_args(hint)
