@@ -54,7 +54,7 @@ def compose_starts(config: RunConfig, overrides: Sequence[str], *, config_dir: P
     if config.init == "pretrained":
         return []
     allowed, task = ["pretrained", *config.task.init_from], f"task={config.task.name}"
-    own = ("task", "tasks", "seed", "seeds", "encoders", "save_model")
+    own = ("task", "tasks", "seed", "seeds", "encoders", "grid", "save_model")
     rest = [word for word in overrides if word.partition("=")[0] not in own and not word.startswith("grid.")]
     if isinstance(compose_keys(check_words([*rest, task], config_dir), config_dir).init, str):
         if config.init not in allowed:  # a start that is given for this very task may be any task
@@ -104,9 +104,7 @@ def _widen(overrides: Sequence[str]) -> list[str]:
         if word and words:
             raise UsageError(f"{word} and {words}: give one of the two")
         if word:
-            value = word.partition("=")[2]
-            if not value.replace("_", "").replace("-", "").isalnum():
-                raise UsageError(f"{word}: must be one name or number; for several write {many}=[A,B]")
+            value = word.partition("=")[2].removeprefix("[").removesuffix("]")
             rest.append(f"{many}=[{value}]")
     return rest
 

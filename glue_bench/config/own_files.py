@@ -76,15 +76,13 @@ def _load(path: Path, changed: int) -> tuple[str, yaml.Node | None]:  # noqa: AR
 
 def chosen_files(words: Sequence[str], config_dir: Path | None) -> list[OwnFile]:
     """Read the user's files that these words choose; a UsageError names the line of what is no mapping."""
+    if config_dir is None:
+        return []
     names = {group: (last_word(words, group) or "").partition("=")[2] for group in GROUPS}
-    places = [("trainer", f"recipe/{names['recipe'] or 'default'}/{names['task']}")]
-    places += [(group, f"{group}/{name}") for group, name in names.items()]
-    places += [("protocol", f"protocol/{names['protocol']}/{names['task']}")]
-    found = list[OwnFile]()
-    for group, name in places:
-        if config_dir and (path := config_dir / f"{name}.yaml").is_file():
-            found.append(_read_own(path, f"{name}.yaml", group=group))
-    return found
+    places = [("trainer", f"recipe/{names['recipe'] or 'default'}/{names['task']}.yaml")]
+    places += [(group, f"{group}/{name}.yaml") for group, name in names.items()]
+    places += [("protocol", f"protocol/{names['protocol']}/{names['task']}.yaml")]
+    return [_read_own(config_dir / name, name, group=group) for group, name in places if (config_dir / name).is_file()]
 
 
 def _read_own(path: Path, name: str, *, group: str) -> OwnFile:

@@ -197,7 +197,9 @@ def test_a_mistake_is_one_line_that_names_the_key(words: list[str], message: str
         (["trainer.learning_rate=1e-5,2e-5"], "or a list as in grid.learning_rate=[A,B] with `sweep`"),
         ([f"tasks=[{','.join(f't{n}' for n in range(300))}]", "tasks=[]"], "tasks=[]: must be at least one"),
         ([f"seeds=[{','.join(['7'] * 300)}]"], "7] and 290 more: must be at least one"),
-        (["task=[rte,mrpc]"], "task=[rte,mrpc]: must be one name or number; for several write tasks=[A,B]"),
+        (["task=rte,boolq"], "task=boolq: no such task"),
+        (["task=rte}"], "tasks=[rte}]: not a key=value override"),
+        (["task="], "tasks=[]: must be at least one"),
     ],
 )
 def test_a_mistake_in_a_sweep_is_one_line(words: list[str], message: str) -> None:

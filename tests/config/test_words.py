@@ -29,6 +29,7 @@ def test_a_mistake_on_the_command_line_is_not_blamed_on_the_users_file(tmp_path:
         (["tasks=rte", "seeds=5"], ["rte"], [5]),
         (["tasks=[mrpc,rte]", "seeds=[0,7-8]"], ["mrpc", "rte"], [0, 7, 8]),
         (["tasks=all", "seed=2"], group_options("task"), [2]),
+        (["task=[rte,mrpc]", "seed=1,4-5"], ["rte", "mrpc"], [1, 4, 5]),
     ],
 )
 def test_short_lists_mean_what_they_say(words: list[str], tasks: list[str], seeds: list[int]) -> None:

@@ -5,7 +5,8 @@ import dataclasses
 import pytest
 
 from glue_bench.config.compose import compose_run, compose_task
-from glue_bench.config.keys import check
+from glue_bench.config.keys import build
+from glue_bench.config.task import TaskConfig
 from glue_bench.errors import UsageError
 from glue_bench.runs.identity import make_requests
 from glue_bench.submission.layout import lay_out
@@ -47,7 +48,7 @@ def test_leaderboard_facts_of_a_task_change_no_run_id(task: str) -> None:
 def test_a_place_must_be_a_test_split_with_official_rows(leaderboard: dict[str, str], message: str) -> None:
     facts = dataclasses.replace(compose_task("mnli"), leaderboard=leaderboard)
     with pytest.raises(UsageError, match=message):
-        check(facts, "task")
+        build(TaskConfig, dataclasses.asdict(facts), where="task")
 
 
 def test_labels_are_written_as_codes_or_by_name_only() -> None:
@@ -55,7 +56,7 @@ def test_labels_are_written_as_codes_or_by_name_only() -> None:
     with pytest.raises(
         UsageError, match=r"task\.leaderboard_labels=name: must be one of codes, names; did you mean names"
     ):
-        check(facts, "task")
+        build(TaskConfig, dataclasses.asdict(facts), where="task")
 
 
 def test_the_users_own_task_without_a_leaderboard_has_no_file() -> None:
