@@ -8,11 +8,11 @@ import platform
 import shutil
 import textwrap
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from glue_bench.text import format_bytes, visible
 
@@ -91,28 +91,14 @@ def nearest_folder(folder: Path) -> Path:
     return next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
 
 
-class Need(NamedTuple):
-    """What a sweep will write to one folder."""
-
-    place: str  # in words
-    folder: Path
-    sure: int  # bytes
-    rough: int | None  # further bytes, at most; None if not known
-
-
-def examine_disk(needs: Sequence[Need]) -> Iterator[Finding]:
-    """Compare the free space of each disk with what the sweep will write to it."""
-    disks = defaultdict[int, list[Need]](list)
-    for need in needs:
-        disks[nearest_folder(need.folder).stat().st_dev].append(need)
-    for on_it in disks.values():
-        free = shutil.disk_usage(nearest_folder(on_it[0].folder)).free
-        sure = sum(need.sure for need in on_it)
-        rough = sure + sum(need.rough or 0 for need in on_it)
-        wanted = f"roughly {format_bytes(rough)} or less will be needed"
-        if any(need.rough is None for need in on_it):
-            wanted = "how much is needed depends on the encoder's size, which is not known"
-        state = PROBLEM if free < sure else NOTE if free < rough else OK
-        advice = "" if state == OK else "make room, or results_dir=FOLDER and HF_HOME on a larger disk"
-        found = f"{format_bytes(free)} free for {' and '.join(need.place for need in on_it)}; {wanted}"
-        yield Finding("disk", state, found=found, advice=advice)
+def examine_disk(needs: Mapping[Path, int]) -> Iterator[Finding]:
+    """Compare the free space of each disk with the bytes that the sweep will at least write to each of its folders."""
+    disks = defaultdict[int, list[Path]](list)
+    for folder in needs:
+        disks[nearest_folder(folder).stat().st_dev].append(folder)
+    for folders in disks.values():
+        free, needed = shutil.disk_usage(nearest_folder(folders[0])).free, sum(needs[folder] for folder in folders)
+        found = f"{format_bytes(free)} free for {' and '.join(map(str, folders))}"
+        found += f"; {format_bytes(needed)} will be needed, and room for the snapshots of the runs at work"
+        advice = "make room, or results_dir=FOLDER and HF_HOME on a larger disk" if free < needed else ""
+        yield Finding("disk", PROBLEM if advice else OK, found=found, advice=advice)

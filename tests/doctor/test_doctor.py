@@ -14,7 +14,7 @@ import pytest
 from glue_bench.cli import main
 from glue_bench.config.compose import compose_sweep
 from glue_bench.config.schema import RunConfig
-from glue_bench.doctor import LEAST_ROOM, NOTE, OK, PROBLEM, Finding, Need, examine_disk, examine_installation
+from glue_bench.doctor import NOTE, OK, PROBLEM, Finding, examine_disk, examine_installation
 from glue_bench.doctor.sweep import examine_device, examine_inputs, examine_results
 from glue_bench.runs.lease import Lease, take_lease
 from glue_bench.runs.store import RunStore
@@ -124,7 +124,7 @@ def test_a_torch_that_cannot_be_loaded_is_a_finding(
     (tmp_path / "broken" / "torch" / "__init__.py").write_text(code)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path / "broken"), os.environ.get("PYTHONPATH", "")]))
     (config,) = compose_sweep(["tasks=[rte]", "data=sample"]).configs
-    findings, _ = examine_device(config, runs=5)
+    findings = list(examine_device(config, runs=5))
     assert advised(findings) == [PROBLEM]
     assert said in findings[0].found
     assert "pytorch.org" in findings[0].advice
@@ -138,7 +138,7 @@ def test_encoders_that_a_run_could_not_load_are_problems(tiny_roberta: Path, tmp
     content = json.loads((tmp_path / "other" / "config.json").read_text())
     (tmp_path / "other" / "config.json").write_text(json.dumps({**content, "num_hidden_layers": 9}))
     configs[1].trainer.max_length = 999
-    findings, _ = examine_device(configs[0], runs=3, here=configs)
+    findings = list(examine_device(configs[0], runs=3, here=configs))
     found = {each.name: each.found for each in findings if each.state == PROBLEM}
     assert found.keys() == {"encoder short", "encoder other"}
     assert found["encoder short"].startswith("trainer.max_length=999: this encoder has positions for at most")
@@ -147,7 +147,7 @@ def test_encoders_that_a_run_could_not_load_are_problems(tiny_roberta: Path, tmp
 
 def test_a_missing_device_is_a_problem() -> None:
     (config,) = compose_sweep(["tasks=[rte]", "data=sample", "trainer.device=cuda:99"]).configs
-    (finding,), _ = examine_device(config, runs=5)
+    (finding,) = examine_device(config, runs=5)
     assert finding.state == PROBLEM
     assert "trainer.device=cuda:99: this machine has" in finding.found
     assert finding.advice == "trainer.device=auto"
@@ -158,11 +158,12 @@ def test_the_runs_at_a_time_are_those_that_a_sweep_would_have(monkeypatch: pytes
     facts |= {"gpus": 3, "memory": 80e9, "free": 1e9}  # pretend that the machine has three GPUs
     monkeypatch.setattr("glue_bench.doctor.sweep.ask_torch", lambda **_: facts)
     (config,) = compose_sweep(["tasks=[rte]", "data=sample", "executor.runs_per_gpu=2"]).configs
-    (finding,), at_once = examine_device(config, runs=40)
-    assert (at_once, finding.state) == (6, NOTE)
+    (finding,) = examine_device(config, runs=40)
+    assert (finding.state, "; 6 runs at a time" in finding.found) == (NOTE, True)
     assert "79 GB" in finding.advice
     (config,) = compose_sweep(["tasks=[rte]", "data=sample", "executor=serial"]).configs
-    assert examine_device(config, runs=40)[1] == 1
+    (finding,) = examine_device(config, runs=40)
+    assert "; 1 run at a time" in finding.found
 
 
 def data_of(configs: Sequence[RunConfig]) -> Finding:
@@ -281,15 +282,10 @@ def test_a_folder_of_results_that_cannot_be_written_is_a_problem(place: str) -> 
 
 
 def test_all_needs_on_one_disk_are_added_up(tmp_path: Path) -> None:
-    free = shutil.disk_usage(tmp_path).free
-    half = Need("results", tmp_path / "a" / "b", sure=free * 2 // 3, rough=0)
-    other = Need("the hub's cache", tmp_path / "c", sure=free * 2 // 3, rough=0)
-    assert advised(list(examine_disk([half]))) == [OK]
-    (found,) = examine_disk([half, other])
-    assert (found.state, "results and the hub's cache" in found.found) == (PROBLEM, True)
-    assert advised(list(examine_disk([half._replace(sure=LEAST_ROOM, rough=free)]))) == [NOTE]
-    (found,) = examine_disk([half._replace(sure=LEAST_ROOM, rough=None)])
-    assert "not known" in found.found
+    part = shutil.disk_usage(tmp_path).free * 2 // 3
+    assert advised(list(examine_disk({tmp_path / "a" / "b": part}))) == [OK]
+    (found,) = examine_disk({tmp_path / "a" / "b": part, tmp_path / "c": part})
+    assert (found.state, f"{tmp_path}/a/b and {tmp_path}/c" in found.found) == (PROBLEM, True)
 
 
 def test_the_runs_that_others_start_from_are_counted_with_the_seeds_of_the_sweep() -> None:
@@ -300,26 +296,3 @@ def test_the_runs_that_others_start_from_are_counted_with_the_seeds_of_the_sweep
     sweep = compose_sweep(words)
     parents = compose_starts(sweep.configs[0], words)
     assert next(iter(examine_sweep(sweep, parents))).found.startswith("4 runs: rte; 2 seeds")
-
-
-def test_the_room_for_results_has_snapshots_of_the_runs_at_work_and_each_kept_model(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    from glue_bench.doctor import sweep as module
-
-    facts = {"device": "cpu", "gpus": 0, "name": "any", "precision": "float32", "remarks": []}
-    monkeypatch.setattr(module, "ask_torch", lambda **_: facts)
-    needs = list[Need]()
-
-    def note(given: Sequence[Need]) -> list[Finding]:
-        needs.extend(given)
-        return []
-
-    monkeypatch.setattr(module, "examine_disk", note)
-    words = ["tasks=[rte,mrpc]", "seeds=[1,2]", "data=sample", "encoder=minilm", "executor=serial", "save_model=true"]
-    found = {finding.name: finding.found for finding in module.examine_sweep(compose_sweep(words), [])}
-    assert "weights of" in found["encoder minilm"]
-    folder = Path(found["encoder minilm"].rpartition(", weights")[0])
-    weights = (folder / "model.safetensors").stat().st_size
-    (need,) = needs
-    assert (need.place, need.sure, need.rough) == ("results", LEAST_ROOM, 4 * 2_000_000 + (9 + 4) * weights)
