@@ -1,6 +1,6 @@
 """Check everything that one sweep needs: quick checks first, torch last. Runs and downloads nothing."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
@@ -12,12 +12,11 @@ from glue_bench.data.rows import load_task_data
 from glue_bench.data.sources import hub_files, resolve_source
 from glue_bench.doctor import LEAST_ROOM, NOTE, OK, PROBLEM, Finding, examine_disk, nearest_folder
 from glue_bench.doctor.probe import ask_torch
-from glue_bench.errors import DiskError, GlueBenchError, InputError, UsageError, list_names
+from glue_bench.errors import DiskError, GlueBenchError, InputError, UsageError
 from glue_bench.files import cache_folder, check_writable
 from glue_bench.machine import has_nvidia_gpu, total_memory, usable_cores
 from glue_bench.models.pretrained import encoder_name, find_not_cached, resolve_pretrained
-from glue_bench.runs.lease import is_abandoned, owner_of
-from glue_bench.runs.record import STATUSES, parse_record
+from glue_bench.runs.record import STATUSES
 from glue_bench.runs.store import RunStore
 from glue_bench.sweep.local import MEMORY_PER_WORKER, Slot, deal_out, gpus_for
 from glue_bench.sweep.slurm import JOBS_AT_ONCE, queued_jobs
@@ -30,12 +29,6 @@ _BRING = (
     "elsewhere: hf download {repo_id} --revision {revision} --repo-type {repo_type}; then bring HF_HOME here and set "
     "HF_HUB_OFFLINE=1"
 )
-_LEFT = {  # by row: what is counted, what is said of it, and the advice
-    "records": ("damaged record", "{}, ignored", "nothing: a sweep repeats such a run"),
-    "at work": ("run", "{}", ""),
-    "leases": ("run", "the worker of {} died or stopped responding", "nothing: the same sweep takes them over"),
-    "snapshots": ("unfinished run", "{} with {size} of snapshots", "the same sweep resumes; or delete snapshots/"),
-}
 _REINSTALL = "install PyTorch for this machine: https://pytorch.org/get-started/locally"
 
 
@@ -242,31 +235,14 @@ def _examine_slurm() -> Iterator[Finding]:
 
 
 def examine_results(store: RunStore) -> Iterator[Finding]:
-    """Check that results can be written, and list what earlier sweeps left behind."""
+    """Check that results can be written, and count those that are there."""
     if faults := _examine_folder("results", store.root, setting="results_dir"):
         yield from faults
         return
-    counts, left = Counter[str](), defaultdict[str, list[Path]](list)
-    for folder in store.folders():
-        try:
-            counts[parse_record(folder / "record.json", place=folder.parts[-3:]).status] += 1
-        except FileNotFoundError:
-            pass
-        except (OSError, ValueError):
-            left["records"].append(folder / "record.json")
-        if owner_of(folder) is not None:
-            left["at work"].append(folder)
-        else:
-            left["leases"] += [folder] if is_abandoned(folder) else []
-            left["snapshots"] += [folder] if store.snapshot_steps(*folder.parts[-3:]) else []
+    counts = Counter(record.status for record in store.load_all())
     existing = ", ".join(f"{counts[status]} {status}" for status in STATUSES if counts[status]) or "no runs yet"
+    existing += f"; {plural(ignored, 'folder')} ignored" if (ignored := sum(store.left_out.values())) else ""
     yield Finding("results", OK, found=f"{store.root.parent}: can be written; {existing}")
-    size = sum(file.stat().st_size for folder in left["snapshots"] for file in (folder / "snapshots").rglob("*"))
-    for name, (noun, found, advice) in _LEFT.items():
-        if paths := left[name]:
-            text = found.format(plural(len(paths), noun), size=format_bytes(size))
-            where = list_names(map(str, paths), 1)
-            yield Finding(name, NOTE if advice else OK, found=f"{text}: {where}", advice=advice)
 
 
 def _examine_folder(name: str, folder: Path, *, setting: str, remark: str = "") -> list[Finding]:

@@ -157,12 +157,6 @@ def owner_of(folder: Path) -> Owner | None:
     return owner if verdict == "alive" else None
 
 
-def is_abandoned(folder: Path) -> bool:
-    """Return whether the run's last owner died or has long been silent, and nobody has taken the run over."""
-    verdict, owner = _judge(_newest(folder)[1])
-    return verdict == "silent" or (verdict == "dead" and owner is not _UNKNOWN)  # unknown: released in good order
-
-
 def is_beating(folder: Path) -> bool:
     """Watch a run's lease for two beats; return whether it is renewed, False also once it is gone."""
 
