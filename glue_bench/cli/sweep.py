@@ -122,9 +122,9 @@ def execute_plan(
         return plan.records
     # A terminal if stderr is one, whatever FORCE_COLOR says: escapes in a log help nobody.
     console = Console(stderr=True, force_terminal=sys.stderr.isatty())
-    published, show = load_published(store.root.parent / "published"), LISTENERS[console.is_terminal]
+    show = LISTENERS[console.is_terminal]
     try:
-        with show(plan.concerned, plan.records, console=console, published=published, expected=expected) as listener:
+        with show(plan.concerned, plan.records, console=console, expected=expected) as listener:
             if kind == "local":
                 from glue_bench.sweep.local import run_in_workers
 

@@ -15,9 +15,8 @@ from glue_bench.config.task import headline, metric_title, undefined_words
 from glue_bench.runs.identity import RunRequest
 from glue_bench.runs.lease import Owner
 from glue_bench.runs.record import Record, task_of
-from glue_bench.runs.setting import Setting, show_value
+from glue_bench.runs.setting import show_value
 from glue_bench.sweep.timing import rough_work, seconds_in_all
-from glue_bench.tasks.published import PublishedTable, find_table
 from glue_bench.text import format_clock, visible
 from glue_bench.training.course import StepReport
 
@@ -43,7 +42,7 @@ class _Run:
     first: tuple[int, float] = (0, 0.0)  # updates done when one was first reported, and when that was
     said: float = 0.0  # when a line about its updates was last printed
     seconds: float = 0.0
-    outcomes: Sequence[str] = ()  # of a run with a record, from the longest wording to the shortest
+    outcome: str = ""  # of a run with a record, in words
     owner: Owner | None = None  # of a run elsewhere
 
     @property
@@ -61,10 +60,10 @@ class _Run:
             return self.seconds
         return self.expected if (left := self.left) is None else time.monotonic() - self.started + left
 
-    def settle(self, record: Record, published: Sequence[PublishedTable]) -> None:
+    def settle(self, record: Record) -> None:
         """Note its record."""
         self.seconds = float(record.seconds.get("total", 0.0))
-        self.state, self.outcomes = record.status, _word_outcome(record, published)
+        self.state, self.outcome = record.status, describe_outcome(record)
 
 
 class Listener:
@@ -76,11 +75,10 @@ class Listener:
         records: Mapping[str, Record] | None = None,
         *,
         console: Console | None = None,
-        published: Sequence[PublishedTable] = (),
         expected: Mapping[str, float] | None = None,
     ) -> None:
         """Show runs with the records that exist, and their `expected` seconds as far as known, both by run id."""
-        self._console, self._note, self._published = console or Console(stderr=True), "", published
+        self._console, self._note = console or Console(stderr=True), ""
         self._begun, self._runs = time.monotonic(), dict[str, _Run]()
         cells = [[f"{key}={show_value(value)}" for key, value in each.config.cell.items()] for each in requests]
         words = [[each.encoder, *cell] for each, cell in zip(requests, cells, strict=True)]
@@ -91,7 +89,7 @@ class Listener:
             title = " ".join(word for word in every if word not in self._shared)
             self._runs[each.run_id] = _Run(request=each, title=title, expected=(expected or {}).get(each.run_id))
         for run_id, record in (records or {}).items():
-            self._runs[run_id].settle(record, published)
+            self._runs[run_id].settle(record)
 
     def __enter__(self) -> Self:
         return self
@@ -134,10 +132,10 @@ class Listener:
         """Handle the record of a run: finished, failed, diverged or interrupted."""
         run = self._run(request)
         here = run.state == "running"
-        run.settle(record, self._published)
+        run.settle(record)
         if here:
             run.seconds = time.monotonic() - run.started
-        self._say(request, f"{record.status}{f' after {format_clock(run.seconds)}' if here else ''}: {run.outcomes[0]}")
+        self._say(request, f"{record.status}{f' after {format_clock(run.seconds)}' if here else ''}: {run.outcome}")
 
     def note(self, text: str) -> None:
         """Show a remark on the whole sweep."""
@@ -206,7 +204,7 @@ class PlainLines(Listener):
             self._console.print(visible(text), markup=False, highlight=False, soft_wrap=True)
 
     def _say(self, request: RunRequest, text: str) -> None:
-        done = sum(bool(run.outcomes) for run in self._runs.values())
+        done = sum(bool(run.outcome) for run in self._runs.values())
         self.note(f"[{done}/{len(self._runs)}] {request.title}: {text}")
 
 
@@ -215,33 +213,17 @@ LISTENERS: Mapping[bool, type[Board | PlainLines]] = {True: Board, False: PlainL
 
 def describe_outcome(record: Record) -> str:
     """Describe the score, or what went wrong, in one line."""
-    return _word_outcome(record)[0]
-
-
-def _word_outcome(record: Record, published: Sequence[PublishedTable] = ()) -> list[str]:
-    """Return the score in words with the published one of its convention, both alone, and ours; or what went wrong."""
     if not record.finished:
-        return [record.outcome]
-    task, method = task_of(record), Setting.of(record).method
-    table = find_table(published, record.encoder.get("hub_id"), recipe=record.recipe, method=method)
-    score = table.scores.get(record.task) if table and record.comparable else None
-    if (
-        table
-        and score
-        and (table.differs(score, init=record.init_kind, method=method) or not task.states(score.convention))
-    ):
-        score = None
-    parts, words = task.parts(score.convention if score else "card"), undefined_words(record.undefined)
-    value, compared = f"{100 * headline(parts, record.scores):.1f}", f" (published {score.value:.1f})" if score else ""
-    return [f"{value} {metric_title(parts)}{compared}{f' ({words})' if words else ''}", f"{value}{compared}", value]
+        return record.outcome
+    parts, words = task_of(record).parts("card"), undefined_words(record.undefined)
+    return f"{100 * headline(parts, record.scores):.1f} {metric_title(parts)}{f' ({words})' if words else ''}"
 
 
 def _lay_out(runs: Sequence[_Run], width: int) -> Table:
     rows = [_cells(run) for run in runs]
     widths = {name: _GAP + max(len(name), *(row[name].cell_len for row in rows)) for name in _COLUMNS}
-    least = max(_SCORE, *(len(run.outcomes[1]) for run in runs if run.state == "finished"), 0)
     for name in _DISPENSABLE:
-        if sum(widths.values()) + least > width:
+        if sum(widths.values()) + _SCORE > width:
             del widths[name]
     room = width - sum(widths.values())
     table = Table(box=None, pad_edge=False, header_style="dim")
@@ -250,8 +232,8 @@ def _lay_out(runs: Sequence[_Run], width: int) -> Table:
         table.add_column(header, no_wrap=True, justify="right" if name in ("loss", "tokens/s", "time") else "left")
     table.add_column("score")  # the only one that is made narrower: its text ends early
     for run, row in zip(runs, rows, strict=True):
-        if fitting := next((text for text in run.outcomes if len(text) <= room), ""):
-            row["score"].plain = visible(fitting)
+        if run.state == "finished" and len(run.outcome) > room:
+            row["score"].plain = run.outcome.partition(" ")[0]
         table.add_row(*(row[name] for name in (*widths, "score")))
     return table
 
@@ -262,7 +244,7 @@ def _cells(run: _Run) -> dict[str, Text]:
     seconds = time.monotonic() - run.started if running else run.seconds
     styles = {"run": style if running else "", "state": style, "score": "" if run.state == "finished" else "red"}
     texts = {"run": run.title, "state": run.state, "progress": run.phase if running else ""}
-    texts |= {"time": format_clock(seconds) if running or seconds else "", "score": "".join(run.outcomes[:1])}
+    texts |= {"time": format_clock(seconds) if running or seconds else "", "score": run.outcome}
     if run.state == "elsewhere" and owner is not None:
         trains, styles["score"] = owner.steps and owner.phase == "training", "dim"
         texts |= {"progress": f"{owner.step}/{owner.steps}" if trains else owner.phase, "score": owner.title}

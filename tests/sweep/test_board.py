@@ -15,7 +15,6 @@ from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.store import RunStore
 from glue_bench.sweep.board import LISTENERS, Board, PlainLines, describe_outcome
 from glue_bench.sweep.plan import plan_runs
-from glue_bench.tasks.published import load_published
 from glue_bench.text import format_clock
 from glue_bench.training.course import StepReport
 from tests.support.making import DISTILROBERTA, make_record, make_request, scores_of
@@ -157,9 +156,9 @@ def test_a_narrow_terminal_keeps_run_state_progress_and_score_whole() -> None:
 @pytest.mark.parametrize(
     ("width", "score"),
     [
-        (160, "71.7 mean of matched accuracy and mismatched accuracy (published 84.0)"),
-        (100, "71.7 (published 84.0)"),
-        (80, "71.7 (published 84.0)"),
+        (160, "71.7 mean of matched accuracy and mismatched accuracy"),
+        (100, "71.7"),
+        (80, "71.7"),
     ],
 )
 def test_a_long_score_is_shortened_before_any_other_column_is_cut(width: int, score: str) -> None:
@@ -167,7 +166,7 @@ def test_a_long_score_is_shortened_before_any_other_column_is_cut(width: int, sc
     requests = [request_of(1), request_of(2)]
     scores = {split: {"accuracy": 0.717} for split in ("validation_matched", "validation_mismatched")}
     record = make_record(task="mnli", encoder=DISTILROBERTA, scores=scores)
-    board = Board(requests, {requests[0].run_id: record}, console=console, published=load_published())
+    board = Board(requests, {requests[0].run_id: record}, console=console)
     board.started(requests[1])
     board.phase(requests[1], "training")
     board.step(requests[1], step(24))
@@ -238,16 +237,6 @@ def test_a_finished_parent_of_a_missing_run_is_on_the_board(tmp_path: Path) -> N
     plan = plan_runs([child], RunStore(tmp_path), retry_failed=False)
     board = Board(plan.concerned, plan.records, console=console_of(terminal=True))
     assert "1 of 2 done, 1 waiting" in shown(board, console_of(terminal=True))
-
-
-def test_a_comparable_score_is_shown_with_the_published_one() -> None:
-    requests, scores = [request_of(1), request_of(2)], {"validation": {"accuracy": 0.85, "f1": 0.89}}
-    whole, subset = (make_record(task="mrpc", encoder=DISTILROBERTA, scores=scores, reasons=r) for r in ((), ("few",)))
-    console = console_of(terminal=True, width=160)
-    records = dict(zip((request.run_id for request in requests), (whole, subset), strict=True))
-    lines = shown(Board(requests, records, console=console, published=load_published()), console).splitlines()
-    assert [line.count("87.0 mean of accuracy and F1") for line in lines[1:3]] == [1, 1]
-    assert [line.count("(published 86.6)") for line in lines[1:3]] == [1, 0]
 
 
 def test_a_pipe_gets_plain_lines_and_no_escapes() -> None:
