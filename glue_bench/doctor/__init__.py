@@ -23,7 +23,6 @@ OK, NOTE, PROBLEM = "ok", "note", "problem"
 _COLORS = {NOTE: "\x1b[33m", PROBLEM: "\x1b[1;31m"}
 _STATE, _NAME = 9, 22  # widths of the first two columns
 _PACKAGE = "glue-bench"
-_EXTRAS = {"sample": "for encoder=minilm", "slurm": "for executor=slurm", "peft": "for peft=lora, ia3 and prefix"}
 LEAST_ROOM = 16 * 10**6  # bytes without which not even records can be kept
 
 
@@ -57,20 +56,15 @@ def examine_installation() -> Iterator[Finding]:
         found = "glue-bench runs from a folder and is not installed: versions cannot be checked"
         yield Finding("packages", NOTE, found=found, advice="pip install -e . in its folder")
         return
-    every = [Requirement(text) for text in metadata.requires(_PACKAGE) or []]
     python, version = Requirement(f"Python{about['Requires-Python'] or ''}"), platform.python_version()
     advice = f"use a virtual environment with Python {python.specifier}"
     yield _check(python, version, advice=advice) or Finding("Python", OK, found=version)
+    every = map(Requirement, metadata.requires(_PACKAGE) or [])
     needed = [each for each in every if each.marker is None or each.marker.evaluate({"extra": ""})]
     faults = {each.name: fault for each in needed if (fault := _check(each))}
     good = [f"{each.name}=={metadata.version(each.name)}" for each in needed if each.name not in faults]
     yield Finding("packages", OK, found=", ".join([f"{_PACKAGE}=={about['Version']}", *good]))
     yield from faults.values()
-    extras = {name: [one for one in every if one.marker and one.marker.evaluate({"extra": name})] for name in _EXTRAS}
-    missing = [name for name, extra in extras.items() if any(map(_check, extra))]
-    found = "; ".join(f"{name}: {'not ' if name in missing else ''}installed ({use})" for name, use in _EXTRAS.items())
-    advice = f"if you want them: pip install 'glue-bench[{','.join(missing)}]'" if missing else ""
-    yield Finding("extras", OK, found=found, advice=advice)  # a sweep that needs one has its own finding
 
 
 def _check(requirement: "Requirement", found: str | None = None, *, advice: str = "") -> Finding | None:
