@@ -33,7 +33,7 @@ from glue_bench.machine import has_nvidia_gpu, usable_cores
 from glue_bench.runs.identity import RunRequest, make_requests
 from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
-from glue_bench.sweep.board import LISTENERS, describe_outcome
+from glue_bench.sweep.board import Board, PlainLines, describe_outcome
 from glue_bench.sweep.plan import Plan, check_local_rows, fetch_inputs, plan_line, plan_runs, tidy_up, write_plan
 from glue_bench.sweep.queue import run_serially
 from glue_bench.sweep.timing import Estimate, describe_work, estimate_runs, longest_first, measure_run, seconds_in_all
@@ -122,7 +122,7 @@ def execute_plan(
         return plan.records
     # A terminal if stderr is one, whatever FORCE_COLOR says: escapes in a log help nobody.
     console = Console(stderr=True, force_terminal=sys.stderr.isatty())
-    show = LISTENERS[console.is_terminal]
+    show = Board if console.is_terminal else PlainLines
     try:
         with show(plan.concerned, plan.records, console=console, expected=expected) as listener:
             if kind == "local":
@@ -201,10 +201,8 @@ def _print_plan(plan: Plan, estimates: Mapping[str, Estimate], *, measure: bool)
     check_local_rows(plan.missing)
     if any(not request.config.save_model for request in plan.missing):
         say("weights will not be kept, and predict, card and submit need them: save_model=true keeps them")
-    unknown, works, timed = dict[str, RunRequest](), dict[str, str](), dict[str, Estimate]()  # by setting
-    for request in plan.missing:
-        if request.run_id not in estimates:
-            unknown.setdefault(request.setting_id, request)
+    unknown = {request.setting_id: request for request in plan.missing if request.run_id not in estimates}
+    works, timed = dict[str, str](), dict[str, Estimate]()  # by setting
     for setting, request in unknown.items():
         if measure:
             say(f"timing a few updates of {request.title}")
@@ -237,11 +235,9 @@ def _print_plan(plan: Plan, estimates: Mapping[str, Estimate], *, measure: bool)
     if known:
         workers, others = _workers(plan), len(plan.missing) - len(known)
         clock = format_clock(seconds_in_all([each.seconds for each in known], workers=workers))
-        basis = "from the times of finished runs in this folder, which may have had other threads or another device"
-        if any("timed now" in each.basis for each in known):
-            basis = "from finished runs in this folder, and a few updates that were timed now"
         at_once = f"with {workers} at a time" if workers > 1 else "one after another"
-        say(f"about {clock} {at_once}, {basis}" + (f"; {others} more without an estimate" if others else ""))
+        more = f"; {others} more without an estimate" if others else ""
+        say(f"about {clock} {at_once}, if threads and device are those of the runs in these estimates{more}")
     elif plan.missing:
         say("no estimate of the time: nothing like these runs has finished here yet; --measure times a few updates")
     return 0

@@ -208,9 +208,6 @@ class PlainLines(Listener):
         self.note(f"[{done}/{len(self._runs)}] {request.title}: {text}")
 
 
-LISTENERS: Mapping[bool, type[Board | PlainLines]] = {True: Board, False: PlainLines}  # by whether it is a terminal
-
-
 def describe_outcome(record: Record) -> str:
     """Describe the score, or what went wrong, in one line."""
     if not record.finished:

@@ -93,10 +93,9 @@ class _Worker:
             return "its process, or the one that starts all workers, was killed"
         if code is None or code >= 0:
             return f"its process ended with exit status {code} in the middle of the run; its output is in {LOG}"
-        hints = {signal.SIGKILL: "; often the system does that when memory runs out"}
-        hints |= {signal.SIGABRT: f"; {LOG} says why", signal.SIGSEGV: f"; {LOG} says where"}
-        number = signal.Signals(-code)
-        return f"its process was killed by {number.name}{hints.get(number, '')}"
+        out_of_memory = "often the system does that when memory runs out"
+        hint = out_of_memory if -code == signal.SIGKILL else f"its output is in {LOG}"
+        return f"its process was killed by {signal.Signals(-code).name}; {hint}"
 
 
 def warm_up() -> None:

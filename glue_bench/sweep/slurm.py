@@ -223,10 +223,9 @@ def _ask(*command: str) -> "subprocess.CompletedProcess[str]":
     try:
         how: dict[str, Any] = {"capture_output": True, "text": True, "errors": "replace", "timeout": _ANSWERED_IN}
         return subprocess.run(command, check=False, **how)
-    except FileNotFoundError as error:
-        raise UsageError(f"executor=slurm: no {command[0]} here; is this a login node of a Slurm cluster?") from error
     except OSError as error:
-        raise UsageError(f"executor=slurm: {command[0]} cannot be started: {error.strerror}") from error
+        where = "is this a login node of a Slurm cluster?"
+        raise UsageError(f"executor=slurm: {command[0]} cannot be started: {error.strerror}; {where}") from error
     except subprocess.TimeoutExpired as error:
         raise UsageError(f"executor=slurm: {command[0]} does not answer") from error
 

@@ -60,7 +60,8 @@ def test_problems_come_with_advice_and_exit_code_3(tmp_path: Path, glue_bench: C
     assert result.stdout.count("-> ") >= len(problems)
     assert "the Python package nosuchpackage is not installed" in result.stdout
     assert "nowhere/mnli/train.parquet: no such file" in result.stdout
-    assert "no squeue here; is this a login node of a Slurm cluster?" in " ".join(result.stdout.split())
+    slurm = "squeue cannot be started: No such file or directory; is this a login node of a Slurm cluster?"
+    assert slurm in " ".join(result.stdout.split())
     assert lines[-1].startswith("4 problems would stop this sweep")
 
 

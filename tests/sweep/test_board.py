@@ -13,7 +13,7 @@ from glue_bench.runs.identity import RunRequest
 from glue_bench.runs.lease import Owner
 from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.store import RunStore
-from glue_bench.sweep.board import LISTENERS, Board, PlainLines, describe_outcome
+from glue_bench.sweep.board import Board, PlainLines, describe_outcome
 from glue_bench.sweep.plan import plan_runs
 from glue_bench.text import format_clock
 from glue_bench.training.course import StepReport
@@ -241,8 +241,7 @@ def test_a_finished_parent_of_a_missing_run_is_on_the_board(tmp_path: Path) -> N
 
 def test_a_pipe_gets_plain_lines_and_no_escapes() -> None:
     requests, console = [request_of(1), request_of(2)], console_of(terminal=False)
-    with LISTENERS[console.is_terminal](requests, {requests[0].run_id: make_record()}, console=console) as listener:
-        assert isinstance(listener, PlainLines)
+    with PlainLines(requests, {requests[0].run_id: make_record()}, console=console) as listener:
         listener.started(requests[1])
         listener.step(requests[1], step(1))  # sooner than a line is due
         listener.ended(requests[1], make_record(seed=2, scores=scores_of("rte", 0.5)))
@@ -251,13 +250,6 @@ def test_a_pipe_gets_plain_lines_and_no_escapes() -> None:
         "[1/2] tiny rte seed 2: started",
         "[2/2] tiny rte seed 2: finished after 0:00: 50.0 accuracy",
     ]
-
-
-@pytest.mark.parametrize("terminal", [True, False])
-def test_the_listener_fits_where_it_writes(*, terminal: bool) -> None:
-    console = console_of(terminal=terminal)
-    listener = LISTENERS[console.is_terminal]([request_of(1)], {}, console=console)
-    assert isinstance(listener, Board if terminal else PlainLines)
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def test_a_run_that_is_asked_for_and_a_parent_is_one_run_that_keeps_its_model(tm
         ("ImportError: libtorch_cpu.so: failed to map segment from shared object", True),
         ("encoder folder tiny: its weights cannot be loaded (can't start new thread)", True),
         ("no sign of progress for 5 minutes (executor.timeout), so its process was killed", False),
-        ("its process was killed by SIGSEGV; output.log says where", False),
+        ("its process was killed by SIGSEGV; its output is in output.log", False),
         ("its job 7_1 ended without a result (FAILED, exit code 1:0)", False),
         ("IndexError: index 7 is out of bounds", False),
         ("train.csv row 3: no label", False),

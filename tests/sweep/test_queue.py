@@ -133,7 +133,7 @@ def test_a_watched_job_array_settles_repeats_or_records_each_run(
 @pytest.mark.parametrize(
     ("script", "refused", "state"),
     [
-        (None, "no squeue here; is this a login node", "no scontrol here"),
+        (None, "squeue cannot be started: No such file .*; is this a login node", "scontrol cannot be started"),
         ("", "squeue cannot be started: Permission denied", "scontrol cannot be started: Permission denied"),
         ("exec /bin/sleep 100", "squeue does not answer", "scontrol does not answer"),
         ("echo no controller >&2; exit 1", "finds no cluster here: no controller", "Slurm no longer knows it"),

@@ -77,7 +77,7 @@ def test_without_a_finished_run_a_dry_run_says_how_much_work_there_is_or_times_a
     captured = capsys.readouterr()
     assert "weights will not" not in captured.err
     assert captured.err.count("timing a few updates of") == 4  # two tasks, two cells; not for each seed
-    assert "from finished runs in this folder, and a few updates that were timed now" in captured.err
+    assert "if threads and device are those of the runs in these estimates" in captured.err
     assert captured.out.count("10 updates, timed now") == 8
     assert not (tmp_path / "results" / "runs").exists()
     assert main(["sweep", *tiny_words, "--measure"]) == 2
