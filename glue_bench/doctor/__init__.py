@@ -47,18 +47,16 @@ def render_finding(finding: Finding, *, width: int | None, color: bool) -> str:
 
 
 def examine_installation() -> Iterator[Finding]:
-    """Compare Python and the installed packages with the ranges in glue-bench's metadata. Imports none of them."""
+    """Compare the installed packages with the ranges in glue-bench's metadata. Imports none of them."""
     from packaging.requirements import Requirement
 
+    yield Finding("Python", OK, found=platform.python_version())
     try:
         about = metadata.metadata(_PACKAGE)
     except metadata.PackageNotFoundError:
         found = "glue-bench runs from a folder and is not installed: versions cannot be checked"
         yield Finding("packages", NOTE, found=found, advice="pip install -e . in its folder")
         return
-    python, version = Requirement(f"Python{about['Requires-Python'] or ''}"), platform.python_version()
-    advice = f"use a virtual environment with Python {python.specifier}"
-    yield _check(python, version, advice=advice) or Finding("Python", OK, found=version)
     every = map(Requirement, metadata.requires(_PACKAGE) or [])
     needed = [each for each in every if each.marker is None or each.marker.evaluate({"extra": ""})]
     faults = {each.name: fault for each in needed if (fault := _check(each))}
@@ -67,17 +65,17 @@ def examine_installation() -> Iterator[Finding]:
     yield from faults.values()
 
 
-def _check(requirement: "Requirement", found: str | None = None, *, advice: str = "") -> Finding | None:
-    """Return why a package, installed as version `found` if that is known, does not fit; None if it does."""
+def _check(requirement: "Requirement") -> Finding | None:
+    """Return why a package does not fit; None if it does."""
     name, wanted, state = requirement.name, requirement.specifier, NOTE
     try:
-        found = found or metadata.version(name)
+        found = metadata.version(name)
         if wanted.contains(found, prereleases=True):
             return None
         text = f"{found}; glue-bench is tested with {wanted}"
     except metadata.PackageNotFoundError:
         text, state = f"not installed; glue-bench needs {wanted}", PROBLEM
-    return Finding(name, state, found=text, advice=advice or f"pip install '{name}{wanted}'")
+    return Finding(name, state, found=text, advice=f"pip install '{name}{wanted}'")
 
 
 def nearest_folder(folder: Path) -> Path:

@@ -54,8 +54,8 @@ def examine_sweep(sweep: Sweep, parents: Sequence[RunConfig]) -> Iterator[Findin
     yield from _examine_folder("hub's cache", hub_cache_folder(), setting="HF_HOME", remark=unused)
     again = "; texts are encoded again for every run"
     yield from _examine_folder("cache", cache_folder("encoded"), setting="GLUE_BENCH_CACHE", remark=again)
-    sound = [config for config, each in zip(distinct, found_inputs[1:], strict=False) if each.state == OK]
-    here = [config for config in sound if config.encoder.hub_id is None]
+    judged = zip(distinct, found_inputs[1:], strict=False)  # the first is on the hub, the last on the rows
+    here = [config for config, each in judged if each.state == OK and config.encoder.hub_id is None]
     yield from examine_device(first, runs=runs, here=here)
     needs = {} if results[0].state == PROBLEM else {store.root.parent: LEAST_ROOM}
     yield from examine_disk(needs | ({hub_cache_folder(): hub.download} if hub.download else {}))
@@ -89,18 +89,17 @@ class Hub:
 
     def finding(self) -> Finding:
         """Report whether the hub answered, if it was needed."""
-        variable = offline_variable()
         if not self.asked:
-            offline = f"; {variable} is set" if variable else ""
-            return Finding("hub", OK, found=f"not needed: everything is here{offline}")
+            return Finding("hub", OK, found="not needed: everything is here")
         if self.unreachable is None:
             return Finding("hub", OK, found=f"{endpoint()} answers")
-        reason = first_line(self.unreachable).rpartition(" (")[2].removesuffix(")")
-        found = f"{endpoint()} is out of reach: {reason}"
-        advice = "check the network, HTTPS_PROXY, and HF_ENDPOINT if you use a mirror; offline: see the rows below"
-        if variable:
+        if variable := offline_variable():
             found = f"{variable} is set, and not everything is in the hub's cache"
             advice = f"unset {variable}, or fill the cache (HF_HOME) where there is a network"
+        else:
+            reason = first_line(self.unreachable).rpartition(" (")[2].removesuffix(")")
+            found = f"{endpoint()} is out of reach: {reason}"
+            advice = "check the network, HTTPS_PROXY, and HF_ENDPOINT if you use a mirror; offline: see the rows below"
         return Finding("hub", PROBLEM, found=found, advice=advice)
 
 
@@ -190,7 +189,14 @@ def examine_device(config: RunConfig, *, runs: int, here: Sequence[RunConfig] = 
     if executor.kind == "slurm":
         at_once = JOBS_AT_ONCE if executor.workers == "auto" else int(executor.workers)
         found = f"jobs run on the cluster's nodes, {at_once} at a time; not checked from here"
-        yield from _examine_slurm()
+        if find_spec("submitit") is None:
+            text, advice = "not installed; executor=slurm needs it", "pip install 'glue-bench[slurm]'"
+            yield Finding("submitit", PROBLEM, found=text, advice=advice)
+        try:
+            yield Finding("Slurm", OK, found=f"answers; you have {plural(len(queued_jobs()), 'job')} there")
+        except UsageError as error:
+            advice = "start the sweep on a login node where `scontrol ping` succeeds, or executor=local"
+            yield Finding("Slurm", PROBLEM, found=str(error), advice=advice)
         yield Finding("device", OK, found=found)
         return
     asked = {key: getattr(trainer, key) for key in ("device", "precision", "products")}
@@ -221,17 +227,6 @@ def examine_device(config: RunConfig, *, runs: int, here: Sequence[RunConfig] = 
         why = f": {facts['remarks'][0]}" if facts["remarks"] else ""
         text = f"this machine has an NVIDIA GPU, but torch {facts['torch']} does not use it{why}"
         yield Finding("GPU", NOTE, found=text, advice=_REINSTALL)
-
-
-def _examine_slurm() -> Iterator[Finding]:
-    if find_spec("submitit") is None:
-        found = "not installed; executor=slurm needs it"
-        yield Finding("submitit", PROBLEM, found=found, advice="pip install 'glue-bench[slurm]'")
-    try:
-        yield Finding("Slurm", OK, found=f"answers; you have {plural(len(queued_jobs()), 'job')} there")
-    except UsageError as error:
-        advice = "start the sweep on a login node where `scontrol ping` succeeds, or executor=local"
-        yield Finding("Slurm", PROBLEM, found=str(error), advice=advice)
 
 
 def examine_results(store: RunStore) -> Iterator[Finding]:
