@@ -1,9 +1,7 @@
 """A finished run as a model to share: weights, tokenizer, and a card with its scores. Knows no torch.
 
 The folder is written whole or not at all, and never replaces other files. The card is made from the record that belongs
-to the weights; nothing is looked up or guessed. `.eval_results/*.yaml` follows
-https://huggingface.co/docs/hub/eval-results: an entry there feeds the leaderboard of a data set on the hub, so only
-comparable scores get one. `verified`, `verifyToken` and `evaluation_framework` are never written: they claim that
+to the weights; nothing is looked up or guessed. `verified` and `verifyToken` are never written: they claim that
 somebody else ran the evaluation.
 """
 
@@ -14,11 +12,9 @@ import shlex
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import jinja2
-import yaml
-from huggingface_hub import EvalResult, EvalResultEntry, ModelCard, ModelCardData, eval_result_entries_to_yaml
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from markupsafe import Markup
 
 from glue_bench.config import conf_folder
@@ -55,7 +51,7 @@ _TEMPLATE = Path(__file__).with_name("README.md.jinja")
 
 
 def write_card(run: FinishedRun, out: Path, *, repo_id: str | None = None) -> Path:
-    """Write README.md, safetensors, config, tokenizer and `.eval_results`: a folder that `pipeline` loads.
+    """Write README.md, safetensors, config and tokenizer: a folder that `pipeline` loads.
 
     An existing folder is replaced only if it is empty, or is this run's card as it was written. `repo_id` is ORG/NAME
     on the hub, which the card's snippet then loads. Returns the folder, without links in its path.
@@ -70,17 +66,12 @@ def write_card(run: FinishedRun, out: Path, *, repo_id: str | None = None) -> Pa
         raise UsageError(f"{run.record.run_id}: head={head}: {why}; must be default. `glue-bench predict` loads it")
     _check_labels(run)
     _check_replaceable(run, out)
-    card, results = render_card(record, run.task, place=repo_id or "."), eval_result_files(record, run.task)
+    card = render_card(record, run.task, place=repo_id or ".")
     with replace_folder_atomically(out) as target:
         for path in (model / "config.json", model / "model.safetensors", *tokenizer_files(model)):
             shutil.copyfile(path, target / path.name)
         (target / "README.md").write_text(card, encoding="utf-8", newline="\n")
-        for name, content in results.items():
-            path = target / ".eval_results" / name
-            path.parent.mkdir(exist_ok=True)
-            path.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
-        written = [path for path in target.rglob("*") if not path.is_dir()]
-        files = {path.relative_to(target).as_posix(): file_sha256(path) for path in written}
+        files = {path.name: file_sha256(path) for path in target.iterdir()}
         if files["model.safetensors"] != record.model_sha256:
             raise InputError(f"{model / 'model.safetensors'}: changed while it was copied")
         manifest = {"schema_version": 1, "run_id": record.run_id, "files": files}
@@ -206,29 +197,6 @@ def render_card(record: Record, task: TaskConfig, *, place: str) -> str:
     )
     ModelCard(text)  # raises ValueError for metadata that the hub would not accept
     return text
-
-
-def eval_result_files(record: Record, task: TaskConfig) -> dict[str, list[dict[str, Any]]]:
-    """Return the content of each file of `.eval_results` by name: one score each; empty if not comparable.
-
-    The format has no field for a split or a metric: `notes` names them. `task_id` is the data set's configuration, as
-    an `eval.yaml` of the data set would have to name the task.
-    """
-    if record.data["source"] != "hub" or not record.comparable:
-        return {}
-    files = {}
-    for part, value, rows in _scores(record, task):
-        where = f"{metric_title([part])} on the {rows} rows of {part.split}, seed {record.seed},"
-        entry = EvalResultEntry(
-            dataset_id=record.data["dataset"],
-            task_id=task.hub_config or task.name,
-            value=value,
-            dataset_revision=record.data["revision"],
-            date=record.ended or None,
-            notes=" ".join([where, f"glue-bench recipe {record.recipe}.", *_caveats(record)]),
-        )
-        files[f"{task.name}_{part.split}_{part.metric}.yaml"] = eval_result_entries_to_yaml([entry])
-    return files
 
 
 def _scores(record: Record, task: TaskConfig) -> list[tuple[ScorePart, float, int]]:

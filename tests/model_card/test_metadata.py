@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from huggingface_hub import ModelCard, parse_eval_result_entries
+from huggingface_hub import ModelCard
 
-from glue_bench.model_card import eval_result_files, render_card, write_card
+from glue_bench.model_card import render_card, write_card
 from glue_bench.runs.record import Record, task_of
 from tests.support.cards import run_of
 from tests.support.making import DISTILROBERTA, make_record
@@ -43,7 +42,6 @@ def test_the_hubs_own_reader_finds_every_score_with_its_circumstances(results: P
     assert each.metric_args["not_comparable_because"] == run.record.not_comparable_because
     assert each.dataset_type == "local-files"
     assert each.dataset_name.startswith("MNLI, local files; not comparable: train has 48 rows, official")
-    assert not (folder / ".eval_results").exists()  # nothing for a leaderboard
     assert json.loads((folder / "config.json").read_text())["id2label"] == {
         "0": "entailment",
         "1": "neutral",
@@ -62,16 +60,8 @@ def hub_record(**changes: Any) -> Record:
     )
 
 
-def test_a_comparable_run_on_the_hubs_rows_gets_a_file_for_each_score() -> None:
-    record = hub_record()
-    files = eval_result_files(record, task_of(record))
-    assert list(files) == ["mrpc_validation_accuracy.yaml", "mrpc_validation_f1.yaml"]
-    (entry,) = parse_eval_result_entries(yaml.safe_load(yaml.safe_dump(files["mrpc_validation_accuracy.yaml"])))
-    assert (entry.dataset_id, entry.task_id, entry.value) == ("nyu-mll/glue", "mrpc", 0.872549)
-    assert entry.dataset_revision == "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"
-    assert entry.date == "2026-11-02T10:00:00.000+00:00"
-    assert (entry.notes or "").startswith("accuracy on the 408 rows of validation, seed 1, glue-bench recipe default.")
-    data = data_of(card_of(record))
+def test_a_comparable_run_on_the_hubs_rows_names_them_at_each_score() -> None:
+    data = data_of(card_of(hub_record()))
     assert (data.base_model, data["base_model_relation"]) == ("distilbert/distilroberta-base", "finetune")
     assert data.datasets == ["nyu-mll/glue"]
     assert [(each.metric_type, each.metric_value) for each in data.eval_results] == [
@@ -96,7 +86,6 @@ def test_scores_that_may_not_be_compared_say_so_wherever_they_appear(changes: di
         changes = {**changes, "data": {**changes["data"], "fingerprint": "0", "rows": rows}}
     record = hub_record(**changes)
     text = card_of(record)
-    assert eval_result_files(record, task_of(record)) == {}
     assert f"Not comparable with published GLUE numbers: {changes['reasons'][0]}." in text
     assert [line.endswith("not comparable |") for line in text.splitlines() if line.startswith("| validation |")] == [
         True,
@@ -109,19 +98,15 @@ def test_scores_that_may_not_be_compared_say_so_wherever_they_appear(changes: di
 
 
 def test_no_card_claims_that_somebody_verified_it() -> None:
-    record = hub_record()
-    files = yaml.safe_dump(list(eval_result_files(record, task_of(record)).values()))
-    for text in (card_of(record), files):
-        assert "verif" not in text.lower()
-        assert "evaluation_framework" not in text
+    text = card_of(hub_record())
+    assert "verif" not in text.lower()
+    assert "evaluation_framework" not in text
 
 
 def test_weights_chosen_on_the_scored_rows_are_called_optimistic() -> None:
     selected = {"epoch": 2, "step": 5, "on": "validation", "rows": 408, "score": 0.5, "scores": [0.4, 0.5]}
     record = hub_record(selection="best", selected=selected)
-    (entry, _) = eval_result_files(record, task_of(record)).values()
-    for text in (card_of(record), entry[0]["notes"]):
-        assert "The epoch was chosen on the rows that are scored: the scores are optimistic." in text
+    assert "The epoch was chosen on the rows that are scored: the scores are optimistic." in card_of(record)
 
 
 def test_regression_metrics_have_the_hubs_names() -> None:
