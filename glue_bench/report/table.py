@@ -104,15 +104,22 @@ def _seed_place(run: Record) -> tuple[bool, int]:
 
 
 def _build_section(groups: Sequence[Group], context: Context, *, name: str, expected: Sequence[TaskConfig]) -> Section:
-    changes = _common_changes([group.setting for group in groups])
-    rows = list[Row]()
+    every, rows = [group.setting for group in groups], list[Row]()
+    changed = dict.fromkeys(name for setting in every for name in setting.recipe_changes)
+    values = {name: {str(setting.trainer.get(name)) for setting in every} for name in changed}
+    changes = {name: max(own) for name, own in values.items()} if all(len(own) == 1 for own in values.values()) else {}
     for group, differs in _put_in_order(groups):
         own = {f"trainer.{key}": value for key, value in group.setting.recipe_changes.items() if key not in changes}
         notes = [f"{key}={value}" for key, value in own.items() if key not in differs]
         rows.append(build_row(group, context, task=task_of(group.runs[0]), differs=differs, setting_notes=notes))
-    first = groups[0].setting
-    rows = rows if first.source == "sample" else _add_missing(rows, context, expected=expected)
-    about = {key: getattr(first, key) for key in ("encoder", "data", "recipe")}
+    about = {key: getattr(every[0], key) for key in ("encoder", "data", "recipe")}
+    if every[0].source != "sample":  # a row for every expected task that has a published number and no run
+        like = {**about, **{key: getattr(rows[0].setting, key) for key in ("recipe_changes", "selection")}}
+        lacking = set(context.table.scores if context.table else ()) - {row.task for row in rows}
+        for task in expected:
+            if task.name in lacking:
+                rows.append(build_row(Group(setting=Setting(task=task.name, **like)), context, task=task))
+        rows.sort(key=lambda row: row.order)
     return Section(name=name, **about, recipe_changes=changes, rows=rows, lines=_draw_lines(rows), table=context.table)
 
 
@@ -147,25 +154,9 @@ def _draw_lines(rows: Sequence[Row]) -> list[Line]:
     return lines
 
 
-def _add_missing(rows: list[Row], context: Context, *, expected: Sequence[TaskConfig]) -> list[Row]:
-    """Add a row for every expected task that has a published number and no row."""
-    known = set(context.table.scores if context.table else ()) - {row.task for row in rows}
-    like = {key: getattr(rows[0].setting, key) for key in ("encoder", "recipe", "data", "recipe_changes", "selection")}
-    for task in expected:
-        if task.name in known:
-            rows.append(build_row(Group(setting=Setting(task=task.name, **like)), context, task=task))
-    return sorted(rows, key=lambda row: row.order)
-
-
 def _mean_of_eight(values: Iterable[tuple[str, float | None]]) -> float | None:
     known = [(task, value) for task, value in values if task in CARD_TASKS and value is not None]
     return statistics.fmean(value for _, value in known) if sorted(t for t, _ in known) == sorted(CARD_TASKS) else None
-
-
-def _common_changes(settings: Sequence[Setting]) -> dict[str, str]:
-    names = dict.fromkeys(name for setting in settings for name in setting.recipe_changes)
-    values = {name: {str(setting.trainer.get(name)) for setting in settings} for name in names}
-    return {name: found.pop() for name, found in values.items()} if all(len(v) == 1 for v in values.values()) else {}
 
 
 def _choose_cells(groups: Sequence[Group], context: Context) -> list[Group]:
