@@ -109,10 +109,15 @@ class FlatModel:
         return logits
 
     def place(self, encoded: Encoded, device: torch.device) -> FlatRows:
-        """Return a split on the device, for the current embedding table."""
-        types = np.minimum(encoded.types, self._last_type)
+        """Return a split on the device, for the current embedding table. RoBERTa's positions do not count padding."""
+        starts, pad_id = encoded.offsets[:-1], self._first_position - 1  # where they count from 0, no token has this id
+        padding = encoded.tokens == pad_id
+        real = np.cumsum(~padding)
+        before = real[starts] - ~padding[starts]  # (n,) real tokens of earlier rows
+        positions = np.where(padding, pad_id, real - np.repeat(before, encoded.lengths()) + pad_id)
         words = encoded.tokens if self._row_of is None else self._row_of[encoded.tokens]
-        columns = np.stack([words, self._positions(encoded), types]).astype(np.int32)
+        types = np.minimum(encoded.types, self._last_type)
+        columns = np.stack([words, positions, types]).astype(np.int32)
         return FlatRows(encoded.offsets, columns=columns, device=device)
 
     def cut_vocabulary(self, tokens: NDArray[np.int32]) -> None:
@@ -141,32 +146,24 @@ class FlatModel:
         table[rows.to(table.device)] = words.weight.detach()
         words.weight = nn.Parameter(table, requires_grad=words.weight.requires_grad)
 
-    def _positions(self, encoded: Encoded) -> NDArray[np.int64]:
-        """Return (all tokens,) position ids, which restart with every row; RoBERTa's do not count padding tokens."""
-        starts, lengths = encoded.offsets[:-1], encoded.lengths()
-        pad_id = self._first_position - 1  # where positions count from 0, no token has this id
-        padding = encoded.tokens == pad_id
-        real = np.cumsum(~padding)
-        before = real[starts] - ~padding[starts]  # (n,) real tokens of earlier rows
-        return np.where(padding, pad_id, real - np.repeat(before, lengths) + pad_id)
-
     def _encode_rows(self, now: Pass, original: Callable[..., Any], *_: Any, **__: Any) -> BaseModelOutputWithPooling:
         """Be the transformer's forward pass: return states of (B, 1, H), or (B, L, H)."""
-        states = self._encode(original, now.batch) if isinstance(now.batch, FlatBatch) else now.batch[:, None]
+        if isinstance(batch := now.batch, FlatBatch):
+            names = self._accepted & {"input_ids", "position_ids", "token_type_ids"}
+            hidden: Tensor = original(**{name: getattr(batch, name)[None] for name in names})[0].squeeze(0)
+            if self.form == "all":
+                inside = _row_mask(batch)
+                places = batch.starts[:-2, None] + torch.arange(inside.shape[1], device=hidden.device)
+                states = hidden[torch.where(inside, places, 0)] * inside[:, :, None]
+            else:
+                states = (hidden if self.form == "last" else pick(hidden, batch.first))[:, None]
+        else:
+            states = batch[:, None]
         pooler, pooled = getattr(self._base, "pooler", None), None
         if pooler is not None:
             activation = getattr(self._base, "pooler_activation", None)  # of ALBERT, whose pooler is a plain layer
             pooled = pooler(states) if activation is None else activation(pooler(states[:, 0]))
         return BaseModelOutputWithPooling(last_hidden_state=states, pooler_output=pooled)
-
-    def _encode(self, original: Callable[..., Any], batch: FlatBatch) -> Tensor:
-        names = self._accepted & {"input_ids", "position_ids", "token_type_ids"}
-        hidden: Tensor = original(**{name: getattr(batch, name)[None] for name in names})[0].squeeze(0)
-        if self.form != "all":
-            return (hidden if self.form == "last" else pick(hidden, batch.first))[:, None]
-        inside = _row_mask(batch)
-        places = batch.starts[:-2, None] + torch.arange(inside.shape[1], device=hidden.device)
-        return hidden[torch.where(inside, places, 0)] * inside[:, :, None]
 
     def _layer(self, now: Pass, original: Callable[..., Any], *given: Any, parts: Any, **more: Any) -> Any:
         """Be a layer's forward pass, from (1, T, H) to (1, T, H), or for the first tokens alone to (1, B, H)."""

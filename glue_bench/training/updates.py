@@ -133,7 +133,11 @@ class Updates:
                 if not is_out_of_memory(error) or (retried and self.micro_batches >= len(batch[self._own])):
                     raise
             else:
-                self._apply(loss, self._scalars())
+                kind = torch.float32 if self._layout.rows else torch.float64  # the former is what a buffer can hold
+                scalars = torch.tensor(self._numbers(), dtype=kind)
+                if self._tally.is_cuda:
+                    scalars = scalars.pin_memory().to("cuda", non_blocking=True)
+                self._apply(loss, scalars)
                 break
             # Outside of the except block, because its traceback keeps the failed attempt's tensors alive.
             self.optimizer.zero()
@@ -276,12 +280,6 @@ class Updates:
     def _numbers(self) -> list[float]:
         """Return the scalars of the next update, as an optimiser takes them."""
         return [self._rate(self.done), *(1 - beta ** (self.done + 1) for beta in self.settings.betas)]
-
-    def _scalars(self) -> Tensor:
-        """Return the same on the device of the optimiser's scalars."""
-        kind = torch.float32 if self._layout.rows else torch.float64  # the former is what a buffer can hold
-        numbers = torch.tensor(self._numbers(), dtype=kind)
-        return numbers.pin_memory().to("cuda", non_blocking=True) if self._tally.is_cuda else numbers
 
 
 def choose_capture(
