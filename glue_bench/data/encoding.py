@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,13 @@ class Encoded:
     def lengths(self) -> NDArray[np.int64]:
         """Return the number of tokens of each row, (n,)."""
         return np.diff(self.offsets)
+
+    def take(self, rows: NDArray[np.int64]) -> "Encoded":
+        """Return some rows, in this order; `truncated` stays the whole split's."""
+        lengths = self.lengths()[rows]
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        places = np.arange(offsets[-1]) + np.repeat(self.offsets[rows] - offsets[:-1], lengths)  # into the flat arrays
+        return replace(self, tokens=self.tokens[places], types=self.types[places], offsets=offsets)
 
 
 class TextEncoder:

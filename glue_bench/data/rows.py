@@ -127,6 +127,16 @@ def load_task_data(source: DataSource, data: DataConfig, *, task: TaskConfig, se
     return TaskData(splits=splits, source=source.source, dataset=source.dataset, revision=source.revision)
 
 
+def draw_holdout(rows: int, *, fraction: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Draw the rows to train on and the rows held out of 2 or more, both ascending and neither empty.
+
+    The `fraction`, rounded to whole rows, is held out; `seed` is the run's `holdout_stream`.
+    """
+    held = min(max(1, round(rows * fraction)), rows - 1)
+    order = np.random.default_rng(seed).permutation(rows)
+    return np.sort(order[held:]), np.sort(order[:held])
+
+
 def draw_halves(rows: int, *, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Draw the dev rows that choose the epoch and those that are scored (one more if odd), both ascending."""
     order = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_HALVES_STREAM,))).permutation(rows)

@@ -1,16 +1,13 @@
-"""Which epoch's weights are kept, and which training rows are held out to decide it. Knows no tasks, no files."""
+"""Which epoch's weights are kept. Knows no tasks, no files."""
 
 import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any, TypedDict
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from glue_bench.data.encoding import Encoded
 from glue_bench.models.trainable import trained
 from glue_bench.training.checkpoint import Snapshot
 
@@ -78,21 +75,3 @@ class BestEpoch:
         with torch.no_grad():
             for name, parameter in trained(self._model).items():
                 parameter.copy_(self._weights[name])
-
-
-def draw_holdout(rows: int, *, fraction: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the rows to train on and the rows held out, both in ascending order and neither empty.
-
-    Of 2 or more `rows`, the `fraction` is held out, rounded to whole rows; `seed` is the run's `holdout_stream`.
-    """
-    held = min(max(1, round(rows * fraction)), rows - 1)
-    order = np.random.default_rng(seed).permutation(rows)
-    return np.sort(order[held:]), np.sort(order[:held])
-
-
-def take_rows(encoded: Encoded, rows: NDArray[np.int64]) -> Encoded:
-    """Return some rows of a split, in this order; `truncated` stays the whole split's."""
-    lengths = encoded.lengths()[rows]
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    places = np.arange(offsets[-1]) + np.repeat(encoded.offsets[rows] - offsets[:-1], lengths)  # into the flat arrays
-    return dataclasses.replace(encoded, tokens=encoded.tokens[places], types=encoded.types[places], offsets=offsets)
