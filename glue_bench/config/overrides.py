@@ -9,6 +9,7 @@ from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
+import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Override
 from hydra.errors import HydraException
@@ -24,34 +25,7 @@ _MOST_BRACKETS, _LONGEST_WORD = 100, 50_000
 OPTIONAL = ("protocol", "preset")  # groups that may be left out
 _GUESSED = ("task", "encoder", "preset", "protocol", "recipe")  # groups in which a bare word is looked up
 _MOST_SEEDS = 1000  # of a range
-_ELSEWHERE = {  # what other programs call our keys, where it is not nearly the same
-    "trainer.learning_rate": "lr rate",
-    "trainer.epochs": "ep num_epochs",
-    "trainer.weight_decay": "wd decay l2",
-    "trainer.batch_size": "bs batch train_batch_size per_device_train_batch_size",
-    "trainer.epsilon": "eps adam_eps",
-    "trainer.eval_batch_size": "per_device_eval_batch_size",
-    "trainer.max_length": "maxlen seq_length",
-    "trainer.updates": "steps num_steps total_steps iterations",
-    "trainer.warmup": "warmup_ratio",
-    "trainer.warmup_updates": "warmup_steps",
-    "trainer.schedule": "lr_scheduler",
-    "trainer.layer_decay": "llrd",
-    "trainer.clip_norm": "max_grad_norm grad_clip gradient_clip_val clip clipping",
-    "trainer.accumulation": "gradient_accumulation_steps grad_accum accumulate_grad_batches",
-    "trainer.precision": "bf16 fp32 dtype amp half",
-    "trainer.eval_every": "eval_steps eval_strategy",
-    "trainer.patience": "early_stopping",
-    "peft.targets": "target_modules",
-    "peft.rank": "lora_r r",
-    "peft.alpha": "lora_alpha alpha",
-    "data.max_train_rows": "max_train_samples limit n_train",
-    "data.max_eval_rows": "max_eval_samples n_eval",
-    "encoder": "model model_name checkpoint backbone",
-    "task": "task_name",
-    "seed": "random_seed rng",
-    "results_dir": "out output outdir",
-}
+_ELSEWHERE = yaml.safe_load(Path(__file__).with_name("names_elsewhere.yaml").read_text("utf-8"))
 # The keys that a word can stand for, with their types. The facts of a task are fixed.
 _HINTS: dict[str, object] = {"task": str, "encoder": str}
 _HINTS |= {item.name: item.hint for item in walk(SweepConfig) if not item.name.startswith("task.")}

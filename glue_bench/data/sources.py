@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import yaml
 
 from glue_bench.config.schema import DataConfig, TaskConfig
 from glue_bench.data.hub import commit_of, fetch_file, is_commit
@@ -19,19 +20,8 @@ from glue_bench.files import file_sha256
 SAMPLE_ROWS = Path(__file__).resolve().parent / "sample_rows"  # its README.md says how they were made
 SAMPLE_TASKS = ("mnli", "qqp", "qnli", "sst2", "cola", "stsb", "mrpc", "rte")
 SAMPLE_VERSION = 1  # increase it when a sample row changes: scores on different versions must not be compared
-# GLUE's original distribution, as the readers of TensorFlow Datasets (text/glue.py) and the hub's first glue.py say.
-ORIGINALS = {
-    "cola": Original(folder="CoLA", header=("source", "label", "mark", "sentence")),
-    "sst2": Original(folder="SST-2"),
-    "mrpc": Original(folder="MRPC", columns={"sentence1": "#1 String", "sentence2": "#2 String", "label": "Quality"}),
-    "stsb": Original(folder="STS-B", columns={"label": "score"}),
-    "qqp": Original(folder="QQP", columns={"label": "is_duplicate"}),
-    "mnli": Original(folder="MNLI", columns={"premise": "sentence1", "hypothesis": "sentence2", "label": "gold_label"}),
-    "qnli": Original(folder="QNLI"),
-    "rte": Original(folder="RTE"),
-    "wnli": Original(folder="WNLI"),
-    "ax": Original(folder="diagnostic"),  # its rows are MNLI's, in diagnostic.tsv
-}
+_ORIGINALS = yaml.safe_load(Path(__file__).with_name("originals.yaml").read_text("utf-8"))
+ORIGINALS = {name: Original(**facts) for name, facts in _ORIGINALS.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
