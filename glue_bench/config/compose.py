@@ -18,14 +18,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from glue_bench.config import conf_folder, group_options, schema
 from glue_bench.config.keys import build, convert, fields_of, keys_of, require_one_of
-from glue_bench.config.overrides import GROUPS, OPTIONAL, check_key, check_words, last_word, no_such, parse_overrides
+from glue_bench.config.overrides import GROUPS, OPTIONAL, check_words, find_keys, last_word, no_such, parse_overrides
 from glue_bench.config.own_files import check_own_files, chosen_files, located, unreadable
 from glue_bench.config.schema import PATH_KEYS, RunConfig, RunKeys, Sweep, SweepConfig, TaskConfig, TrainerConfig
 from glue_bench.errors import UsageError, did_you_mean, list_names
 from glue_bench.text import first_line, quote, quote_value
-
-# What OmegaConf raises for values that YAML has and a configuration has not, as a number of 5,000 digits.
-_ODD = (ValueError, TypeError, KeyError, AttributeError, RecursionError, AssertionError)
 
 
 def compose_run(overrides: Sequence[str], *, config_dir: Path | None = None) -> RunConfig:
@@ -197,7 +194,7 @@ def compose_keys(overrides: Sequence[str], config_dir: Path | None = None) -> Sw
         if isinstance(error, FileNotFoundError) and not where:
             raise UsageError(f"the working folder no longer exists: {error.strerror}; change to another") from error
         raise unreadable(where or f"a file under {config_dir or conf_folder()}", error) from error
-    except _ODD as error:
+    except Exception as error:  # for values that YAML has and a configuration has not, as a number of 5,000 digits
         reason = f"{type(error).__name__}: {first_line(error)}"
         raise UsageError(f"{config_dir or 'KEY=VALUE'}: cannot be composed ({reason})") from error
 
@@ -221,11 +218,8 @@ def _merge(folder: Path, *words: str) -> Any:
 def _explain(error: BaseException, config_dir: Path | None) -> str:
     """Explain in one line what is wrong with a key or with a name in a list of defaults."""
     line = str(error) if isinstance(error, UsageError) else first_line(error)
-    if unknown := re.match(r"([\w.]+): no such key", line):
-        try:
-            check_key(unknown[1])
-        except UsageError as better:
-            return str(better)
+    if (unknown := re.match(r"([\w.]+): no such key", line)) and (meant := find_keys(unknown[1])):
+        return f"{unknown[1]}: no such key; did you mean {' or '.join(meant)}?"
     if absent := re.search(r"Could not (?:find|load) '(\w+)/(.+)'", line):
         group, name = absent.groups()
         return f"{group}={quote(name)}: no such {group}{no_such(group, name, options=group_options(group, config_dir))}"

@@ -157,8 +157,14 @@ def check_rows(table: Table, task: TaskConfig) -> Split:
     """Return a file's rows; an InputError as in `check_texts`, or for a missing, hidden (-1) or unknown label."""
     table.require(*task.texts, "label")
     rows = check_texts(table, task)
-    labels = _check_scores(table, task) if task.regression else _check_classes(table, task)
-    return Split(texts=rows.texts, labels=labels, idx=rows.idx)
+    if not task.regression:
+        return Split(texts=rows.texts, labels=_check_classes(table, task), idx=rows.idx)
+    low, high = task.label_range or (-math.inf, math.inf)
+    numbers = map(_number, table.read("label"))
+    scores = np.array([math.nan if number is None else float(Decimal(number)) for number in numbers])
+    for row in np.flatnonzero(~((low <= scores) & (scores <= high))).tolist():
+        table.refuse("label", row, words=f"; it must be a number from {low:g} to {high:g}")
+    return Split(texts=rows.texts, labels=scores, idx=rows.idx)
 
 
 def check_texts(table: Table, task: TaskConfig) -> Texts:
@@ -191,15 +197,6 @@ def _number(cell: object) -> Decimal | float | None:
     if isinstance(cell, bool) or not isinstance(cell, int | float | Decimal):
         return None
     return cell if isinstance(cell, int) or math.isfinite(cell) else None
-
-
-def _check_scores(table: Table, task: TaskConfig) -> NDArray[np.float64]:
-    low, high = task.label_range or (-math.inf, math.inf)
-    numbers = map(_number, table.read("label"))
-    scores = np.array([math.nan if number is None else float(Decimal(number)) for number in numbers])
-    for row in np.flatnonzero(~((low <= scores) & (scores <= high))).tolist():
-        table.refuse("label", row, words=f"; it must be a number from {low:g} to {high:g}")
-    return scores
 
 
 def _check_classes(table: Table, task: TaskConfig) -> NDArray[np.int64]:

@@ -40,8 +40,8 @@ class SplitFiles:
     def sha256(self) -> str:
         """SHA-256 of the content, for texts whatever their line ends, packed by gzip or not; errors as `read_text`."""
         paths = (*self.paths, *filter(None, [self.dev_ids]))
-        plain = [type_of(path) not in ("parquet", "arrow") for path in paths]
-        hashes = [file_sha256(path, read=_text_bytes if one else None) for path, one in zip(paths, plain, strict=True)]
+        readers = [None if type_of(path) in ("parquet", "arrow") else read_text for path in paths]
+        hashes = [file_sha256(path, read=read) for path, read in zip(paths, readers, strict=True)]
         return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
     def read(self, task: TaskConfig) -> Iterator[Table]:
@@ -143,8 +143,6 @@ def name_columns(table: Table, task: TaskConfig) -> Table:
             old[name] = wanted
         elif original and name not in table.names and original.columns.get(name) in spare:
             old[name] = original.columns[name]
-    if not old:
-        return table
     scores = task.kind == "regression" and original and old.get("label") == original.columns.get("label")
 
     def read(name: str) -> list[object]:
@@ -196,7 +194,3 @@ def _find_paraphrases(folder: Path, name: str) -> list[SplitFiles]:
     if not (found := [each for each in ids if each.is_file()]):
         raise InputError(f"{ids[0]}: no such file; it says which rows of {path.name} are the dev set")
     return [SplitFiles(paths=(path,), dev_ids=found[0], dev=name == "dev")]
-
-
-def _text_bytes(path: Path) -> bytes:
-    return read_text(path).encode()
