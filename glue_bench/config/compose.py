@@ -64,8 +64,16 @@ def compose_starts(config: RunConfig, overrides: Sequence[str], *, config_dir: P
 
 def compose_sweep(overrides: Sequence[str], *, config_dir: Path | None = None) -> Sweep:
     """Compose a sweep: `task=` is a list of one, `trainer.KEY=` narrows the grid; errors as in `compose_run`."""
+    wide = [word for word in overrides if word.partition("=")[0] not in ("task", "seed")]
+    for one, many in (("task", "tasks"), ("seed", "seeds")):
+        word, words = last_word(overrides, one), last_word(overrides, many)
+        if word and words:
+            raise UsageError(f"{word} and {words}: give one of the two")
+        if word:
+            value = word.partition("=")[2].removeprefix("[").removesuffix("]")
+            wide.append(f"{many}=[{value}]")
     # Any task will do to read the lists, without its columns; each run is then composed with its own.
-    rest = check_words(_widen(overrides), config_dir)
+    rest = check_words(wide, config_dir)
     shared = [word for word in rest if not word.startswith("task.")]
     lists = compose_keys([*shared, f"task={group_options('task')[0]}"], config_dir)
     if lists.encoders is not None and (word := last_word(overrides, "encoder")):
@@ -92,18 +100,6 @@ def compose_sweep(overrides: Sequence[str], *, config_dir: Path | None = None) -
             raise UsageError(f"init={lists.init}: none of these tasks starts from it{did_you_mean(lists.init, starts)}")
         configs = [c if c.init in c.task.init_from else replace(c, init="pretrained") for c in configs]
     return Sweep(configs=configs, seeds=lists.seeds)
-
-
-def _widen(overrides: Sequence[str]) -> list[str]:
-    rest = [word for word in overrides if word.partition("=")[0] not in ("task", "seed")]
-    for one, many in (("task", "tasks"), ("seed", "seeds")):
-        word, words = last_word(overrides, one), last_word(overrides, many)
-        if word and words:
-            raise UsageError(f"{word} and {words}: give one of the two")
-        if word:
-            value = word.partition("=")[2].removeprefix("[").removesuffix("]")
-            rest.append(f"{many}=[{value}]")
-    return rest
 
 
 def compose_task(name: str, *, config_dir: Path | None = None) -> TaskConfig:

@@ -162,5 +162,7 @@ def _why(folder: Path, error: Exception) -> str:
     if part := re.search(r"any variant of untagged enum (\w+?)(Untagged)?\b", str(error)):
         unknown = f"that tokenizers {version('tokenizers')} does not know: pip install --upgrade transformers"
         return f"tokenizer.json has a {part[1].lower()} {unknown}"
+    if isinstance(error, OverflowError):
+        return f"a token's id must be below 2^31, its type below 256: {error}"
     missing = "a file that it is made from is missing: " if "NoneType" in str(error) else ""
     return f"{missing}{reason_of(error)}"

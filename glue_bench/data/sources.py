@@ -121,8 +121,13 @@ def find_split(root: Path, place: str, *, split: str) -> SplitFiles:
     if len(found) > 1:
         listed = ", ".join(files.paths[0].name for files in found)
         raise InputError(f"{folder}: duplicate split {split}: {listed}; keep one")
-    if not found and place == "mrpc":
-        found = _find_paraphrases(folder, names[-1])
+    pairs = folder / f"msr_paraphrase_{names[-1].replace('dev', 'train')}.txt"  # MRPC's, from elsewhere
+    if not found and place == "mrpc" and pairs.is_file():  # its train and dev rows are in one text
+        ids = [folder / "dev_ids.tsv", folder / "mrpc_dev_ids.tsv"] if names[-1] != "test" else []
+        if ids and not any(map(Path.is_file, ids)):
+            raise InputError(f"{ids[0]}: no such file; it says which rows of {pairs.name} are the dev set")
+        dev_ids = next(filter(Path.is_file, ids), None)
+        found = [SplitFiles(paths=(pairs,), dev_ids=dev_ids, dev=names[-1] == "dev")]
     if not found:
         above = any(next(_candidates(root, name), None) for name in names)
         texts = ", ".join(f"{split}.{kind}" for kind in TEXT_TYPES)
@@ -181,16 +186,3 @@ def _candidates(folder: Path, name: str, *, kinds: Sequence[str] = FILE_TYPES) -
         if wrong := next(itertools.chain(missing, beyond), None):
             raise InputError(f"{folder}: {name} has {len(paths)} of {count} files; number {wrong}")
         yield SplitFiles(paths=tuple(paths[number] for number in range(count)))
-
-
-def _find_paraphrases(folder: Path, name: str) -> list[SplitFiles]:
-    """Find MRPC's files, from elsewhere: one text for both splits, and the ids of the pairs that are GLUE's dev set."""
-    path = folder / f"msr_paraphrase_{'train' if name == 'dev' else name}.txt"
-    if not path.is_file():
-        return []
-    if name == "test":
-        return [SplitFiles(paths=(path,))]
-    ids = [folder / "dev_ids.tsv", folder / "mrpc_dev_ids.tsv"]
-    if not (found := [each for each in ids if each.is_file()]):
-        raise InputError(f"{ids[0]}: no such file; it says which rows of {path.name} are the dev set")
-    return [SplitFiles(paths=(path,), dev_ids=found[0], dev=name == "dev")]
