@@ -121,13 +121,13 @@ def find_split(root: Path, place: str, *, split: str) -> SplitFiles:
     if len(found) > 1:
         listed = ", ".join(files.paths[0].name for files in found)
         raise InputError(f"{folder}: duplicate split {split}: {listed}; keep one")
-    pairs = folder / f"msr_paraphrase_{names[-1].replace('dev', 'train')}.txt"  # MRPC's, from elsewhere
-    if not found and place == "mrpc" and pairs.is_file():  # its train and dev rows are in one text
-        ids = [folder / "dev_ids.tsv", folder / "mrpc_dev_ids.tsv"] if names[-1] != "test" else []
-        if ids and not any(map(Path.is_file, ids)):
-            raise InputError(f"{ids[0]}: no such file; it says which rows of {pairs.name} are the dev set")
-        dev_ids = next(filter(Path.is_file, ids), None)
-        found = [SplitFiles(paths=(pairs,), dev_ids=dev_ids, dev=names[-1] == "dev")]
+    pairs = folder / f"msr_paraphrase_{'test' if split == 'test' else 'train'}.txt"
+    if not found and place == "mrpc" and pairs.is_file():  # from elsewhere: train and dev rows are in one text
+        ids = [path for name in ("dev_ids.tsv", "mrpc_dev_ids.tsv") if (path := folder / name).is_file()]
+        if split != "test" and not ids:
+            words = f"it says which rows of {pairs.name} are the dev set"
+            raise InputError(f"{folder / 'dev_ids.tsv'}: no such file; {words}")
+        found = [SplitFiles(paths=(pairs,), dev_ids=ids[0] if split != "test" else None, dev=split != "train")]
     if not found:
         above = any(next(_candidates(root, name), None) for name in names)
         texts = ", ".join(f"{split}.{kind}" for kind in TEXT_TYPES)
