@@ -22,7 +22,6 @@ _LACKS = {
         re.IGNORECASE,
     ),
 }
-_MOST_NAMES = 10  # of a list in a message
 
 EXIT_LACKING = 1  # it worked, but damaged records were left out, a score fell, runs failed, or a claim is contradicted
 
@@ -93,7 +92,7 @@ def close_match(word: str, allowed: Iterable[str], *, where: str = "") -> str:
     return f"; did you mean {where}{close[0]}?" if close else ""
 
 
-def list_names(names: Iterable[str], most: int = _MOST_NAMES) -> str:
+def list_names(names: Iterable[str], most: int = 10) -> str:
     """Return the names with commas between them; of a long list only the first ones, and how many more there are."""
     every = list(names)
     more = f" and {len(every) - most:,} more" if len(every) > most else ""

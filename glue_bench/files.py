@@ -90,11 +90,11 @@ def _holds_others(path: Path, ours: Collection[str]) -> bool:
     return any(each.is_dir() or each.name not in ours for each in path.iterdir())
 
 
-def file_sha256(path: Path, *, read: Callable[[Path], bytes] | None = None) -> str:
+def file_sha256(path: Path, *, read: Callable[[Path], str] | None = None) -> str:
     """Return the SHA-256 of a file's content in hexadecimal; cached by path, inode, size and modification time.
 
-    `read`, a module's function, returns what counts as the content; None: the file's bytes. An unreadable file is an
-    InputError.
+    `read`, a module's function, returns the text that counts as the content; None: the file's bytes. An unreadable file
+    is an InputError.
     """
     try:
         found = path.stat()
@@ -104,9 +104,9 @@ def file_sha256(path: Path, *, read: Callable[[Path], bytes] | None = None) -> s
 
 
 @functools.lru_cache(maxsize=1024)
-def _sha256(path: Path, read: Callable[[Path], bytes] | None, *, size: int, changed: tuple[int, int]) -> str:  # noqa: ARG001 - size and changed are the key
+def _sha256(path: Path, read: Callable[[Path], str] | None, *, size: int, changed: tuple[int, int]) -> str:  # noqa: ARG001 - size and changed are the key
     if read:
-        return hashlib.sha256(read(path)).hexdigest()
+        return hashlib.sha256(read(path).encode()).hexdigest()
     with open_regular(path) as stream:  # a device would have no end
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

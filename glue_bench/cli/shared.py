@@ -24,33 +24,17 @@ from glue_bench.text import visible
 
 PIPE_WIDTH = 160  # columns of a table that does not go to a terminal
 TABLE_FORMATS = ("console", "markdown", "latex", "json", "csv")
-_GROUPS = {  # of conf/, with a remark on its names
-    "task": "",
-    "encoder": "; or ORG/NAME on the hub, or ./FOLDER here",
-    "data": "; local needs data.path=FOLDER with <task>/<split>.parquet (.csv .tsv .jsonl)",
-    "recipe": ": epochs, batch size, learning rate and others",
-    "protocol": ": somebody's recipe, grid, start, selection, seeds and tasks, to reproduce their row",
-    "peft": ": few weights are trained",
-    "executor": ": worker processes here, one run after another in this process, or a Slurm job array",
-}
-_REMARKS = {  # on keys, besides what the schema says
-    "data.KEY=VALUE": "; sample=first|random|stratified: which rows max_train_rows=N and max_eval_rows=N keep",
-    "executor.KEY=VALUE": "; workers: runs at a time, or auto; timeout: minutes without progress",
-    "init=VALUE": "; init=mnli is for RTE, MRPC and STS-B, and MNLI is run first",
-    "grid.KEY=[A,B]": "; recipe=roberta_paper has a grid, and trainer.KEY=VALUE narrows it",
-    "results_dir=VALUE": "; default: results",
-    "tasks=[A,B]": "; task=A means a list of one",
-    "seeds=[A,B]": "; seed=A means a list of one",
-    "encoders=VALUE": "; else [A,B]",
-}
+_GROUPS = ("task", "encoder", "data", "recipe", "protocol", "peft", "executor")  # of conf/, in the order of --help
 _INDENT = 34  # of what is said of a key
 
 
 def describe_keys(schema: type[RunKeys]) -> str:
     """Describe the keys of a schema, and the names that the files of conf/ give, for a help text."""
+    import yaml
+
+    remarks = yaml.safe_load(Path(__file__).with_name("remarks.yaml").read_text("utf-8"))
     shapes: dict[Any, str] = {list: "=[A,B]", dict: ".KEY=[A,B]", bool: "=true"}
-    names = {group: [name for name in group_options(group) if name != "custom"] for group in _GROUPS}
-    about = {f"{group}=NAME": f"{' '.join(names[group])}{remark}" for group, remark in _GROUPS.items()}
+    about = {f"{group}=NAME": " ".join(n for n in group_options(group) if n != "custom") for group in _GROUPS}
     for item in fields_of(schema):
         if is_dataclass(item.hint) and item.name != "task":  # whose facts only its file sets
             about[f"{item.name}.KEY=VALUE"] = " ".join(inside.name for inside in walk(item.hint))
@@ -60,7 +44,7 @@ def describe_keys(schema: type[RunKeys]) -> str:
             about[f"{item.name}{shapes.get(get_origin(item.hint) or item.hint, '=VALUE')}"] = item.meaning
     text = "keys (Hydra's grammar; docs/configuration.md lists all with their defaults):\n"
     for word, meaning in about.items():
-        lines = textwrap.wrap(meaning + _REMARKS.get(word, ""), 118 - _INDENT, break_on_hyphens=False)
+        lines = textwrap.wrap(meaning + remarks.get(word, ""), 118 - _INDENT, break_on_hyphens=False)
         start = f"  {word}".ljust(_INDENT) if len(word) < _INDENT - 2 else f"  {word}\n{' ' * _INDENT}"
         text += start + f"\n{' ' * _INDENT}".join(lines) + "\n"
     return text

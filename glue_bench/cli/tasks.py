@@ -1,9 +1,4 @@
-"""`glue-bench tasks`: the tasks: texts, labels, sizes, metrics, published numbers.
-
-examples:
-  glue-bench tasks
-  glue-bench tasks --config-dir my_conf
-"""
+"""`glue-bench tasks`: the tasks: texts, labels, sizes, metrics, published numbers."""
 
 import argparse
 

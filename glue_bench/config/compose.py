@@ -18,14 +18,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from glue_bench.config import conf_folder, group_options, schema
 from glue_bench.config.keys import build, convert, fields_of, keys_of, require_one_of
-from glue_bench.config.overrides import GROUPS, OPTIONAL, check_key, check_words, last_word, no_such, parse_overrides
+from glue_bench.config.overrides import GROUPS, OPTIONAL, check_words, find_keys, last_word, no_such, parse_overrides
 from glue_bench.config.own_files import check_own_files, chosen_files, located, unreadable
 from glue_bench.config.schema import PATH_KEYS, RunConfig, RunKeys, Sweep, SweepConfig, TaskConfig, TrainerConfig
 from glue_bench.errors import UsageError, did_you_mean, list_names
 from glue_bench.text import first_line, quote, quote_value
-
-# What OmegaConf raises for values that YAML has and a configuration has not, as a number of 5,000 digits.
-_ODD = (ValueError, TypeError, KeyError, AttributeError, RecursionError, AssertionError)
 
 
 def compose_run(overrides: Sequence[str], *, config_dir: Path | None = None) -> RunConfig:
@@ -67,8 +64,16 @@ def compose_starts(config: RunConfig, overrides: Sequence[str], *, config_dir: P
 
 def compose_sweep(overrides: Sequence[str], *, config_dir: Path | None = None) -> Sweep:
     """Compose a sweep: `task=` is a list of one, `trainer.KEY=` narrows the grid; errors as in `compose_run`."""
+    wide = [word for word in overrides if word.partition("=")[0] not in ("task", "seed")]
+    for one, many in (("task", "tasks"), ("seed", "seeds")):
+        word, words = last_word(overrides, one), last_word(overrides, many)
+        if word and words:
+            raise UsageError(f"{word} and {words}: give one of the two")
+        if word:
+            value = word.partition("=")[2].removeprefix("[").removesuffix("]")
+            wide.append(f"{many}=[{value}]")
     # Any task will do to read the lists, without its columns; each run is then composed with its own.
-    rest = check_words(_widen(overrides), config_dir)
+    rest = check_words(wide, config_dir)
     shared = [word for word in rest if not word.startswith("task.")]
     lists = compose_keys([*shared, f"task={group_options('task')[0]}"], config_dir)
     if lists.encoders is not None and (word := last_word(overrides, "encoder")):
@@ -95,18 +100,6 @@ def compose_sweep(overrides: Sequence[str], *, config_dir: Path | None = None) -
             raise UsageError(f"init={lists.init}: none of these tasks starts from it{did_you_mean(lists.init, starts)}")
         configs = [c if c.init in c.task.init_from else replace(c, init="pretrained") for c in configs]
     return Sweep(configs=configs, seeds=lists.seeds)
-
-
-def _widen(overrides: Sequence[str]) -> list[str]:
-    rest = [word for word in overrides if word.partition("=")[0] not in ("task", "seed")]
-    for one, many in (("task", "tasks"), ("seed", "seeds")):
-        word, words = last_word(overrides, one), last_word(overrides, many)
-        if word and words:
-            raise UsageError(f"{word} and {words}: give one of the two")
-        if word:
-            value = word.partition("=")[2].removeprefix("[").removesuffix("]")
-            rest.append(f"{many}=[{value}]")
-    return rest
 
 
 def compose_task(name: str, *, config_dir: Path | None = None) -> TaskConfig:
@@ -197,7 +190,7 @@ def compose_keys(overrides: Sequence[str], config_dir: Path | None = None) -> Sw
         if isinstance(error, FileNotFoundError) and not where:
             raise UsageError(f"the working folder no longer exists: {error.strerror}; change to another") from error
         raise unreadable(where or f"a file under {config_dir or conf_folder()}", error) from error
-    except _ODD as error:
+    except Exception as error:  # for values that YAML has and a configuration has not, as a number of 5,000 digits
         reason = f"{type(error).__name__}: {first_line(error)}"
         raise UsageError(f"{config_dir or 'KEY=VALUE'}: cannot be composed ({reason})") from error
 
@@ -221,11 +214,8 @@ def _merge(folder: Path, *words: str) -> Any:
 def _explain(error: BaseException, config_dir: Path | None) -> str:
     """Explain in one line what is wrong with a key or with a name in a list of defaults."""
     line = str(error) if isinstance(error, UsageError) else first_line(error)
-    if unknown := re.match(r"([\w.]+): no such key", line):
-        try:
-            check_key(unknown[1])
-        except UsageError as better:
-            return str(better)
+    if (unknown := re.match(r"([\w.]+): no such key", line)) and (meant := find_keys(unknown[1])):
+        return f"{unknown[1]}: no such key; did you mean {' or '.join(meant)}?"
     if absent := re.search(r"Could not (?:find|load) '(\w+)/(.+)'", line):
         group, name = absent.groups()
         return f"{group}={quote(name)}: no such {group}{no_such(group, name, options=group_options(group, config_dir))}"

@@ -92,9 +92,9 @@ def find_keys(key: str) -> dict[str, object]:
 
 def no_such(group: str, name: str, *, options: Sequence[str]) -> str:
     """Return the end of the message for a name that a group lacks: the closest one, and how to add one's own."""
-    other = {"task": "; your own: task/NAME.yaml in the folder of --config-dir"}
-    other["encoder"] = "; any other: encoder=ORG/NAME on the hub, or encoder=./FOLDER"
-    return did_you_mean(quote(name), options) + other.get(group, "")
+    own = "; your own: task/NAME.yaml in the folder of --config-dir" if group == "task" else ""
+    other = "; any other: encoder=ORG/NAME on the hub, or encoder=./FOLDER" if group == "encoder" else ""
+    return f"{did_you_mean(quote(name), options)}{own}{other}"
 
 
 def expand_home(key: str, path: str) -> str:
@@ -125,29 +125,24 @@ def _spell_out(word: str, config_dir: Path | None) -> list[str]:
     if key in ("tasks", "encoders") and value != "null" and re.fullmatch(r"[\w./~-]+", value):
         return [f"{key}=[{value}]"]
     if key == "seeds" and (bare != value or "," not in value) and re.fullmatch(r"[0-9, -]+", bare):
-        return [f"seeds=[{','.join(_spell_out_seed(word, part.strip()) for part in bare.split(','))}]"]
+        return [f"seeds=[{re.sub('([0-9]{1,10})-([0-9]{1,10})', _spell_out_range, bare)}]"]
     name = value[1:-1] if len(value) > 1 and value[0] == value[-1] in ("'", '"') else value
     if key == "encoder" and name not in group_options("encoder", config_dir):
         if name.startswith((".", "/", "~")) or (name.count("/") != 1 and Path(name).is_dir()):
             return ["encoder=custom", _quote_path(f"encoder.path={name}")]
         if "/" in name and HUB_ID.holds(name):
             if Path(name).is_dir():
-                also = f"for that on the hub encoder=custom encoder.hub_id={name}"
-                raise UsageError(
-                    f"{word}: there is a folder of this name; for the folder write encoder=./{name}, {also}"
-                )
+                two = f"for the folder write encoder=./{name}, for that on the hub encoder=custom encoder.hub_id={name}"
+                raise UsageError(f"{word}: there is a folder of this name; {two}")
             return ["encoder=custom", f"encoder.hub_id={name}"]
     return [_quote_path(word)]
 
 
-def _spell_out_seed(word: str, part: str) -> str:
-    """Write a range of seeds as a list; leave anything else to be refused by its key."""
-    if not (ends := re.fullmatch(r"([0-9]{1,10})-([0-9]{1,10})", part)):
-        return part
-    first, last = map(int, ends.groups())
+def _spell_out_range(seeds: re.Match[str]) -> str:
+    """Write a range of seeds as a list."""
+    first, last = map(int, seeds.groups())
     if not 0 <= last - first < _MOST_SEEDS:
-        must = f"a range must ascend and have at most {_MOST_SEEDS:,} seeds, as in seeds=1-5"
-        raise UsageError(f"{quote(word)}: {must}")
+        raise UsageError(f"seeds={seeds[0]}: a range must ascend and have at most {_MOST_SEEDS:,} seeds")
     return ",".join(map(str, range(first, last + 1)))
 
 
@@ -160,12 +155,8 @@ def _check_override(override: Override, config_dir: Path | None) -> None:
     if re.match(r"hydra\b", key):
         raise UsageError(f"{word}: Hydra's own settings are not used here; the results folder is results_dir=FOLDER")
     if override.is_sweep_override():
-        as_list = f", or a list as in {key}=[{word.partition('=')[2]}]" if _takes_list(_HINTS.get(key)) else ""
-        if in_grid in GRID_KEYS:
-            as_list = f", or a list as in grid.{in_grid}=[A,B] with `sweep`"
-        elif f"{key}s" in _HINTS:
-            as_list = f", or a list as in {key}s=[{word.partition('=')[2]}] with `sweep`"
-        raise UsageError(f"{word}: several values need `run -m`{as_list}")
+        lists = "tasks=[A,B] seeds=[1,2] grid.epochs=[3,5]"
+        raise UsageError(f"{word}: several values need `run -m`, or `sweep` with lists, as in {lists}")
     if key in GROUPS:
         name = value if isinstance(value, str) else word.partition("=")[2]  # Hydra's number as it was written
         options = group_options(key, config_dir) + (["null"] if key in OPTIONAL else [])
@@ -183,13 +174,10 @@ def _check_override(override: Override, config_dir: Path | None) -> None:
         raise UsageError(f"{word}: the facts of a task are not overridden; write task/NAME.yaml and use --config-dir")
     else:
         hint = check_key(key)
-        if is_list and not _takes_list(hint) and not is_dataclass(hint):
+        takes_list = any(get_origin(each) is list for each in (hint, *get_args(hint)))
+        if is_list and not takes_list and not is_dataclass(hint):
             several = f"; `sweep` tries several with grid.{word.removeprefix('trainer.')}"
             raise UsageError(f"{word}: must be one value{several if in_grid in GRID_KEYS else ''}")
-
-
-def _takes_list(hint: Any) -> bool:
-    return any(get_origin(each) is list for each in (hint, *get_args(hint)))
 
 
 def check_key(key: str) -> Any:

@@ -66,14 +66,10 @@ class TextEncoder:
         loaded, self._folder, self._longest = load_tokenizer(folder), folder, max_length
         self.padding_id: int | None = loaded.pad_token_id
         with _explaining(folder, "be loaded"):
-            self._tokenizer = Tokenizer.from_str(loaded.backend_tokenizer.to_str())
-        self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(max_length, strategy="longest_first")
-        self._identity = hashlib.sha256(f"{self._tokenizer.to_str()}\0{ENCODING_VERSION}".encode()).hexdigest()
-
-    def token_of(self, token_id: int) -> str | None:
-        """Return the token with an id, None if there is none."""
-        return self._tokenizer.id_to_token(token_id)
+            self.tokenizer = Tokenizer.from_str(loaded.backend_tokenizer.to_str())
+        self.tokenizer.no_padding()
+        self.tokenizer.enable_truncation(max_length, strategy="longest_first")
+        self._identity = hashlib.sha256(f"{self.tokenizer.to_str()}\0{ENCODING_VERSION}".encode()).hexdigest()
 
     def encode(self, split: Split, *, cache: Path | None = None) -> Encoded:
         """Tokenise every row of a split, or read the result from the folder `cache`, if one is given."""
@@ -105,7 +101,7 @@ class TextEncoder:
         tokens, types, lengths = list[NDArray[np.int32]](), list[NDArray[np.uint8]](), list[int]()
         truncated = 0
         rows: Sequence[Any] = texts[0] if len(texts) == 1 else list(zip(*texts, strict=True))
-        encode = self._tokenizer.encode_batch_fast  # without places in the text
+        encode = self.tokenizer.encode_batch_fast  # without places in the text
         # The tokenizer needs no Python while it works, so the next rows are tokenised while these become arrays.
         with _explaining(self._folder, "encode these texts"), ThreadPoolExecutor(1) as pool:
             ahead = pool.submit(encode, rows[:_CHUNK])

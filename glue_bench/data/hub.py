@@ -179,7 +179,7 @@ def _explain(error: Exception, where: str, *, filename: str, revision: str, note
     status = error.response.status_code if isinstance(error, errors.HfHubHTTPError) else 0
     kind: type[InputError] = UnreachableError
     reason, set_here = first_line(error), offline_variable()
-    advice = f"without a network: {_OFFLINE_HELP}"
+    advice = "" if status else f"without a network: {_OFFLINE_HELP}"
     if isinstance(error, errors.OfflineModeIsEnabled):
         repo_type, _, repo_id = where.partition(" ")
         fill = f"hf download {repo_id} --repo-type {repo_type} --revision {revision}"
@@ -194,8 +194,6 @@ def _explain(error: Exception, where: str, *, filename: str, revision: str, note
         advice = "wait, and repeat the command"
     elif status == 404 or isinstance(error, errors.FileMetadataError):
         advice = "what answers is no hub: check HF_ENDPOINT, and whether a proxy or a login page of the network answers"
-    elif status:
-        advice = ""
     problem = f"cannot get {filename} at revision {revision} from {endpoint()}{note} ({reason})"
     return kind(f"{where}: {problem}\n{advice}".strip())
 

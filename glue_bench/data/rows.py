@@ -167,8 +167,14 @@ def check_rows(table: Table, task: TaskConfig) -> Split:
     """Return a file's rows; an InputError as in `check_texts`, or for a missing, hidden (-1) or unknown label."""
     table.require(*task.texts, "label")
     rows = check_texts(table, task)
-    labels = _check_scores(table, task) if task.regression else _check_classes(table, task)
-    return Split(texts=rows.texts, labels=labels, idx=rows.idx)
+    if not task.regression:
+        return Split(texts=rows.texts, labels=_check_classes(table, task), idx=rows.idx)
+    low, high = task.label_range or (-math.inf, math.inf)
+    numbers = map(_number, table.read("label"))
+    scores = np.array([math.nan if number is None else float(Decimal(number)) for number in numbers])
+    for row in np.flatnonzero(~((low <= scores) & (scores <= high))).tolist():
+        table.refuse("label", row, words=f"; it must be a number from {low:g} to {high:g}")
+    return Split(texts=rows.texts, labels=scores, idx=rows.idx)
 
 
 def check_texts(table: Table, task: TaskConfig) -> Texts:
@@ -183,7 +189,14 @@ def check_texts(table: Table, task: TaskConfig) -> Texts:
                 table.refuse(name, row, words=", not text")
             if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
                 table.refuse(name, row, words=", not valid Unicode")
-    return Texts(texts=texts, idx=_check_idx(table, len(texts[0])))
+    values = table.read("idx") if "idx" in table.names else []
+    whole = [n if n is not None and -(2**63) <= n < 2**63 and n % 1 == 0 else None for n in map(_number, values)]
+    # Without idx, or with ids that are texts and no whole numbers, the numbers of the rows.
+    if all(number is None and isinstance(value, str | None) for number, value in zip(whole, values, strict=True)):
+        return Texts(texts=texts, idx=np.arange(len(texts[0])) if table.numbers is None else table.numbers)
+    if None in whole:
+        table.refuse("idx", whole.index(None), words=", not a whole number of 64 bits")
+    return Texts(texts=texts, idx=np.array(whole, dtype=np.int64))
 
 
 def _fingerprint(splits: Mapping[str, Split]) -> str:
@@ -201,15 +214,6 @@ def _number(cell: object) -> Decimal | float | None:
     if isinstance(cell, bool) or not isinstance(cell, int | float | Decimal):
         return None
     return cell if isinstance(cell, int) or math.isfinite(cell) else None
-
-
-def _check_scores(table: Table, task: TaskConfig) -> NDArray[np.float64]:
-    low, high = task.label_range or (-math.inf, math.inf)
-    numbers = map(_number, table.read("label"))
-    scores = np.array([math.nan if number is None else float(Decimal(number)) for number in numbers])
-    for row in np.flatnonzero(~((low <= scores) & (scores <= high))).tolist():
-        table.refuse("label", row, words=f"; it must be a number from {low:g} to {high:g}")
-    return scores
 
 
 def _check_classes(table: Table, task: TaskConfig) -> NDArray[np.int64]:
@@ -257,14 +261,3 @@ def _codes_by_label(labels: list[str], order: list[str], *, by_index: bool) -> d
     code_of |= {word: code for code, name in enumerate(labels) if (word := name.lower()) in ("true", "false")}
     code_of |= {f"LABEL_{number}": code for number, code in enumerate(indexed)}
     return code_of | {name: code for code, name in enumerate(labels)}
-
-
-def _check_idx(table: Table, rows: int) -> NDArray[np.int64]:
-    """Return the file's idx, or the numbers of its rows if it has none or its ids are no whole numbers but texts."""
-    values = table.read("idx") if "idx" in table.names else []
-    whole = [n if n is not None and -(2**63) <= n < 2**63 and n % 1 == 0 else None for n in map(_number, values)]
-    if all(number is None and isinstance(value, str | None) for number, value in zip(whole, values, strict=True)):
-        return np.arange(rows) if table.numbers is None else table.numbers
-    if None in whole:
-        table.refuse("idx", whole.index(None), words=", not a whole number of 64 bits")
-    return np.array(whole, dtype=np.int64)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import yaml
 
 from glue_bench.config.schema import DataConfig, TaskConfig
 from glue_bench.data.hub import commit_of, fetch_file, is_commit
@@ -19,19 +20,8 @@ from glue_bench.files import file_sha256
 SAMPLE_ROWS = Path(__file__).resolve().parent / "sample_rows"  # its README.md says how they were made
 SAMPLE_TASKS = ("mnli", "qqp", "qnli", "sst2", "cola", "stsb", "mrpc", "rte")
 SAMPLE_VERSION = 1  # increase it when a sample row changes: scores on different versions must not be compared
-# GLUE's original distribution, as the readers of TensorFlow Datasets (text/glue.py) and the hub's first glue.py say.
-ORIGINALS = {
-    "cola": Original(folder="CoLA", header=("source", "label", "mark", "sentence")),
-    "sst2": Original(folder="SST-2"),
-    "mrpc": Original(folder="MRPC", columns={"sentence1": "#1 String", "sentence2": "#2 String", "label": "Quality"}),
-    "stsb": Original(folder="STS-B", columns={"label": "score"}),
-    "qqp": Original(folder="QQP", columns={"label": "is_duplicate"}),
-    "mnli": Original(folder="MNLI", columns={"premise": "sentence1", "hypothesis": "sentence2", "label": "gold_label"}),
-    "qnli": Original(folder="QNLI"),
-    "rte": Original(folder="RTE"),
-    "wnli": Original(folder="WNLI"),
-    "ax": Original(folder="diagnostic"),  # its rows are MNLI's, in diagnostic.tsv
-}
+_ORIGINALS = yaml.safe_load(Path(__file__).with_name("originals.yaml").read_text("utf-8"))
+ORIGINALS = {name: Original(**facts) for name, facts in _ORIGINALS.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,8 +40,8 @@ class SplitFiles:
     def sha256(self) -> str:
         """SHA-256 of the content, for texts whatever their line ends, packed by gzip or not; errors as `read_text`."""
         paths = (*self.paths, *filter(None, [self.dev_ids]))
-        plain = [type_of(path) not in ("parquet", "arrow") for path in paths]
-        hashes = [file_sha256(path, read=_text_bytes if one else None) for path, one in zip(paths, plain, strict=True)]
+        readers = [None if type_of(path) in ("parquet", "arrow") else read_text for path in paths]
+        hashes = [file_sha256(path, read=read) for path, read in zip(paths, readers, strict=True)]
         return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
     def read(self, task: TaskConfig) -> Iterator[Table]:
@@ -131,8 +121,13 @@ def find_split(root: Path, place: str, *, split: str) -> SplitFiles:
     if len(found) > 1:
         listed = ", ".join(files.paths[0].name for files in found)
         raise InputError(f"{folder}: duplicate split {split}: {listed}; keep one")
-    if not found and place == "mrpc":
-        found = _find_paraphrases(folder, names[-1])
+    pairs = folder / f"msr_paraphrase_{'test' if split == 'test' else 'train'}.txt"
+    if not found and place == "mrpc" and pairs.is_file():  # from elsewhere: train and dev rows are in one text
+        ids = [path for name in ("dev_ids.tsv", "mrpc_dev_ids.tsv") if (path := folder / name).is_file()]
+        if split != "test" and not ids:
+            words = f"it says which rows of {pairs.name} are the dev set"
+            raise InputError(f"{folder / 'dev_ids.tsv'}: no such file; {words}")
+        found = [SplitFiles(paths=(pairs,), dev_ids=ids[0] if split != "test" else None, dev=split != "train")]
     if not found:
         above = any(next(_candidates(root, name), None) for name in names)
         texts = ", ".join(f"{split}.{kind}" for kind in TEXT_TYPES)
@@ -153,8 +148,6 @@ def name_columns(table: Table, task: TaskConfig) -> Table:
             old[name] = wanted
         elif original and name not in table.names and original.columns.get(name) in spare:
             old[name] = original.columns[name]
-    if not old:
-        return table
     scores = task.kind == "regression" and original and old.get("label") == original.columns.get("label")
 
     def read(name: str) -> list[object]:
@@ -193,20 +186,3 @@ def _candidates(folder: Path, name: str, *, kinds: Sequence[str] = FILE_TYPES) -
         if wrong := next(itertools.chain(missing, beyond), None):
             raise InputError(f"{folder}: {name} has {len(paths)} of {count} files; number {wrong}")
         yield SplitFiles(paths=tuple(paths[number] for number in range(count)))
-
-
-def _find_paraphrases(folder: Path, name: str) -> list[SplitFiles]:
-    """Find MRPC's files, from elsewhere: one text for both splits, and the ids of the pairs that are GLUE's dev set."""
-    path = folder / f"msr_paraphrase_{'train' if name == 'dev' else name}.txt"
-    if not path.is_file():
-        return []
-    if name == "test":
-        return [SplitFiles(paths=(path,))]
-    ids = [folder / "dev_ids.tsv", folder / "mrpc_dev_ids.tsv"]
-    if not (found := [each for each in ids if each.is_file()]):
-        raise InputError(f"{ids[0]}: no such file; it says which rows of {path.name} are the dev set")
-    return [SplitFiles(paths=(path,), dev_ids=found[0], dev=name == "dev")]
-
-
-def _text_bytes(path: Path) -> bytes:
-    return read_text(path).encode()

@@ -12,7 +12,7 @@ import os
 import re
 import zlib
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NoReturn
@@ -76,7 +76,7 @@ class Original:
 
     folder: str
     columns: Mapping[str, str] = field(default_factory=dict)  # the task's name to GLUE's, where they differ
-    header: tuple[str, ...] = ()  # the columns of files without a first line of names
+    header: Sequence[str] = ()  # the columns of files without a first line of names
 
 
 def type_of(path: Path) -> str:

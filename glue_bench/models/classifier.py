@@ -208,7 +208,8 @@ def load_texts(folder: Path, config: RunConfig) -> TextEncoder:
     ours, its = model.pad_token_id, texts.padding_id
     if ours is not None and its is not None and ours != its:
         words = f"encoder folder {folder}: pad_token_id is {ours} in its config.json, but its tokenizer pads with {its}"
-        if first_position(model) and (token := texts.token_of(ours)) and not _NEVER_IN_ROWS.fullmatch(token):
+        token = texts.tokenizer.id_to_token(ours) if first_position(model) else None
+        if token and not _NEVER_IN_ROWS.fullmatch(token):
             raise InputError(f"{words}, and {ours} is {quote(token)}; take config.json and tokenizer from one model")
         _warn_once("%s; are both of one model?", words)
     return texts

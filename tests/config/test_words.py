@@ -174,21 +174,13 @@ def test_a_value_that_would_lead_elsewhere_or_is_no_number_is_refused(word: str)
     assert word.partition("=")[0] in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("word", "example"),
-    [
-        ("seeds=1,2", "a list as in seeds=[1,2]"),
-        ("seed=1,2", "a list as in seeds=[1,2] with `sweep`"),
-        ("encoder=minilm,bert", "a list as in encoders=[minilm,bert] with `sweep`"),
-        ("trainer.betas=0.9,0.99", "a list as in trainer.betas=[0.9,0.99]"),
-        ("trainer.dropout=0,0.1", "a list as in grid.dropout=[A,B] with `sweep`"),
-        ("data.source=hub,local", "data.source=hub,local: several values need `run -m`"),
-    ],
-)
-def test_each_key_has_its_own_example_of_several_values(word: str, example: str) -> None:
+@pytest.mark.parametrize("word", ["seeds=1,2", "seed=1,2", "encoder=minilm,bert", "trainer.dropout=0,0.1"])
+def test_several_values_are_for_multirun_or_lists_of_a_sweep(word: str) -> None:
     with pytest.raises(UsageError) as caught:
         compose_run(["task=rte", word])
-    assert str(caught.value).endswith(example)
+    assert str(caught.value).startswith(
+        f"{word}: several values need `run -m`, or `sweep` with lists, as in tasks=[A,B]"
+    )
 
 
 def kinds_in(hint: Any) -> set[Any]:
