@@ -1,4 +1,15 @@
-"""`glue-bench card`: a finished run as a model to share: weights, tokenizer and a model card."""
+"""`glue-bench card`: a finished run as a model to share: weights, tokenizer and a model card.
+
+They must fit exactly one finished run that kept its weights, by save_model=true; run_id may also be a run's folder.
+results_dir=FOLDER is where it is looked for; default: results.
+
+examples:
+  glue-bench card task=rte seed=1
+  glue-bench card run_id=seed1-0123456789ab --out my_model
+  glue-bench card task=rte seed=1 --push my-org/distilroberta-rte
+
+Nothing leaves this machine without --push. A folder or repository that holds anything else is never overwritten.
+"""
 
 import argparse
 import sys

@@ -1,4 +1,16 @@
-"""`glue-bench compare`: two encoders, settings or results folders, paired by seed and by dev row."""
+"""`glue-bench compare`: two encoders, settings or results folders, paired by seed and by dev row.
+
+A and B are two encoders, by their names in the report's table, two setting_ids, or two results folders.
+
+examples:
+  glue-bench compare distilroberta roberta
+  glue-bench compare minilm-3 minilm --convention paper --format markdown
+  glue-bench compare minilm --by trainer.learning_rate            both values that its runs have
+  glue-bench compare minilm --by trainer.epochs=3,10 tasks=[rte]  two of several
+  glue-bench compare old_results results encoder=minilm
+
+exit code: 1 if damaged records were left out, 0 if not; else as for every verb
+"""
 
 import argparse
 

@@ -1,4 +1,17 @@
-"""`glue-bench doctor`: whether a sweep would work here, and what to do if not."""
+"""`glue-bench doctor`: whether a sweep would work here, and what to do if not.
+
+Takes the words of `sweep`; without any, checks the model card's table. Looks at packages, cores and memory, the
+results folder, encoders and rows (here, in the hub's cache, or on the hub), device and disk. Downloads and changes
+nothing.
+
+exit code: 3 if something would stop the sweep, 0 if nothing was found; else as for every verb
+
+examples:
+  glue-bench doctor
+  glue-bench doctor preset=sample
+  glue-bench doctor encoder=minilm data=local data.path=my_glue tasks=[rte,mrpc] trainer.device=cuda
+  glue-bench doctor --format json
+"""
 
 import argparse
 import contextlib

@@ -1,8 +1,18 @@
-"""Fine-tune encoders on GLUE, and compare the scores with the published ones."""
+"""Fine-tune encoders on GLUE, and compare the scores with the published ones.
+
+Offline, in minutes:   glue-bench sweep preset=sample
+Would it work here:    glue-bench doctor
+The real table:        glue-bench sweep          (needs the Hugging Face hub or its cache; a GPU helps)
+More about a verb:     glue-bench VERB --help
+
+exit codes: 0 all well; 1 some runs failed, report left damaged records out, a score fell (report --check) or a claim is
+contradicted; 2 usage or configuration; 3 data or model input, or a problem that doctor found; 4 diverged; 74 disk;
+75 preempted (SIGUSR1), run the same command again; 129, 130, 143 stopped by SIGHUP, SIGINT, SIGTERM
+"""
 
 # Turns argv into an exit code. A verb is a module of this package with `add_arguments` and `execute`; its help is its
-# docstring, what `add_options` says of keys, and help/VERB.txt. For instant help, what is slow to import (as Hydra, the
-# report, torch) is imported where it is used.
+# docstring, with what `add_options` says of keys after the first line. For instant help, what is slow to import (as
+# Hydra, the report, torch) is imported where it is used.
 
 import argparse
 import contextlib
@@ -23,19 +33,19 @@ from glue_bench import errors
 from glue_bench.text import first_line, fit_message
 from glue_bench.training.stopping import SIGNALS, Stopped
 
+EXIT_FAILED = 1
 VERBS = (
     "run", "sweep", "report", "compare", "runs", "predict", "card", "claims", "submit", "tasks", "published", "doctor",
 )  # fmt: skip
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser with one-line errors, exit code 2, and the text in help/ printed as written."""
+    """A parser with one-line errors, exit code 2, and epilogs printed as written."""
 
     def __init__(self, prog: str, docstring: str | None) -> None:
-        about = (docstring or "").removeprefix(f"`{prog}`: ")
+        about, _, more = (docstring or "").removeprefix(f"`{prog}`: ").partition("\n\n")
         super().__init__(prog, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
-        self.description = about[:1].upper() + about[1:]
-        self.epilog = Path(__file__).with_name("help").joinpath(f"{prog.split()[-1]}.txt").read_text("utf-8")
+        self.description, self.epilog = about[:1].upper() + about[1:], more
 
     def error(self, message: str) -> NoReturn:
         self.exit(errors.UsageError.exit_code, fit_message(f"glue-bench: {message}") + "\n")
@@ -114,7 +124,7 @@ def _explain(argv: Sequence[str], name: str | None) -> NoReturn:
     verbs = parser.add_subparsers(metavar="VERB", parser_class=argparse.ArgumentParser)
     for each in VERBS:  # without importing it
         docstring = Path(__file__).with_name(f"{each}.py").read_text("utf-8")
-        verbs.add_parser(each, help=docstring.partition(": ")[2].partition('."""')[0])
+        verbs.add_parser(each, help=docstring.partition(": ")[2].partition(".\n")[0])
     if name is not None:
         parser.error(f"no such verb: {name}{errors.did_you_mean(name, VERBS)}")
     if not argv:
@@ -185,7 +195,7 @@ def _execute(argv: Sequence[str]) -> int:
         kind = errors.DiskError if error.errno in errors.DISK_ERRNOS else bad_name
         return _end(problem, kind.exit_code, debug=arguments.debug)
     except Exception as error:
-        text, code = f"internal error: {type(error).__name__}: {first_line(error)}\n--debug shows where", 1
+        text, code = f"internal error: {type(error).__name__}: {first_line(error)}\n--debug shows where", EXIT_FAILED
         if variables := errors.variables_behind(error):
             text = f"{variables}: not what a library that reads it takes ({first_line(error)}); unset it"
             code = errors.UsageError.exit_code

@@ -1,4 +1,16 @@
-"""`glue-bench predict`: a finished run on your own texts: labels and probabilities."""
+"""`glue-bench predict`: a finished run on your own texts: labels and probabilities.
+
+They must fit exactly one finished run that kept its weights, by save_model=true; run_id may also be a run's folder.
+results_dir=FOLDER is where it is looked for; default: results.
+trainer.device=auto|cpu|cuda|cuda:N|mps is where the model runs.
+
+examples:
+  glue-bench predict task=sst2 --text "A fine film."
+  glue-bench predict task=rte seed=1 --text "A man sleeps." --text "A man is awake."
+  glue-bench predict task=sst2 --text "A fine film." --text "A dull one."      (two rows)
+  glue-bench predict run_id=seed1-0123456789ab --file my.csv --file more.csv --out answers.csv
+  cut -f 2,3 pairs.tsv | glue-bench predict task=mrpc encoder=distilroberta > answers.jsonl
+"""
 
 import argparse
 import sys

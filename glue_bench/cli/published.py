@@ -1,4 +1,18 @@
-"""`glue-bench published`: published scores with all that their sources state: list them, show one, check a file."""
+"""`glue-bench published`: published scores with all that their sources state: list them, show one, check a file.
+
+keys:
+  encoder=NAME              of conf/encoder, or a hub id: the rows of that encoder
+  task=NAME protocol=NAME   rows with a number for the task, rows of the protocol
+  results_dir=FOLDER        whose published/*.json are added (default: results)
+
+examples:
+  glue-bench published task=rte
+  glue-bench published encoder=deberta_v3 --format csv
+  glue-bench published bert-base-cased@flax
+  glue-bench published check results/published/mine.json
+
+`published check FILE` names the numbers that no single run can have as an accuracy on the official dev rows.
+"""
 
 import argparse
 from collections.abc import Callable, Mapping, Sequence

@@ -1,4 +1,19 @@
-"""`glue-bench report`: the tables again, from what is on disk."""
+"""`glue-bench report`: the tables again, from what is on disk.
+
+examples:
+  glue-bench report
+  glue-bench report data!=sample encoders=[minilm,roberta] trainer.epochs=3
+  glue-bench report --format markdown --out table.md
+  glue-bench report --format html                 one page with plots: results/report.html
+  glue-bench report --convention paper
+  glue-bench report --format json --out report.json results_dir=other_results
+  glue-bench report --format latex --out table.tex
+  glue-bench report --format latex --style paper --spread range    one float for a paper: median and range
+  glue-bench report --check report.json
+
+exit code: 1 if damaged records were left out of the table, or, with --check, if a score fell significantly or a row is
+gone; 0 if not; else as for every verb
+"""
 
 import argparse
 import gc

@@ -1,4 +1,12 @@
-"""`glue-bench run`: one fine-tuning run."""
+"""`glue-bench run`: one fine-tuning run.
+
+examples:
+  glue-bench run task=rte encoder=minilm data=sample
+  glue-bench run task=mrpc seed=3 data=local data.path=my_glue encoder=minilm trainer.epochs=5
+  glue-bench run task=rte encoder=google-bert/bert-large-uncased
+  glue-bench run -m task=rte,mrpc seed=1,2,3
+  torchrun --nproc-per-node 4 -m glue_bench run task=mnli      one run on four GPUs
+"""
 
 import argparse
 import logging
@@ -39,16 +47,19 @@ def execute(arguments: argparse.Namespace) -> int:
 
 def _execute_one(arguments: argparse.Namespace, processes: Processes) -> int:
     plan, request, store = plan_one(_request(arguments.overrides, arguments.config_dir), retry_failed=True)
-    if done := not plan.missing:
+    if not plan.missing:
         say(f"{request.title}: already done, nothing to train: {describe_outcome(plan.records[request.run_id])}")
+        print_report(plan.records.values(), store)
+        processes.broadcast(None)
+        return 0
     records = execute_plan(plan, store, processes=processes, stop_at_failure=True)
     record = records[request.run_id]
     processes.broadcast(None)
     print_report([record], store)
-    if not (done or record.finished):  # another worker ran it in the meantime
+    if record.status != "finished":  # another worker ran it in the meantime
         say(f"{request.title}: {record.status}: {record.outcome}")
     say(f"kept in {store.folder(*request.place)}")
-    return 0 if done or plan.is_fulfilled(records, store) else EXIT_LACKING
+    return 0 if plan.is_fulfilled(records, store) else EXIT_LACKING
 
 
 def _execute_many(arguments: argparse.Namespace) -> int:

@@ -1,4 +1,17 @@
-"""`glue-bench runs`: the runs of a results folder: list them, remove them."""
+"""`glue-bench runs`: the runs of a results folder: list them, remove them.
+
+states: as status, or running, damaged (its record cannot be read), unfinished (it has no record)
+
+examples:
+  glue-bench runs
+  glue-bench runs encoder=minilm data!=sample --format csv --out runs.csv
+  glue-bench runs rm status=failed
+  glue-bench runs rm run_id=seed1-0123456789ab --yes
+
+`runs rm` shows what it would remove, and asks. To move or merge results folders, copy them: cp -rn old/runs results/
+
+exit code: 1 if `runs rm` kept a run that it was asked to remove, or a folder cannot be read; else as for every verb
+"""
 
 import argparse
 import sys

@@ -1,4 +1,24 @@
-"""`glue-bench submit`: the GLUE leaderboard's zip: submit build, submit check FILE.zip."""
+"""`glue-bench submit`: the GLUE leaderboard's zip: submit build, submit check FILE.zip.
+
+actions:
+  build KEY=VALUE ...             predict the test rows with finished runs that kept their weights, and write the zip
+  check FILE.zip                  list every fault with file and line; exit code 3 if there is one
+
+keys of build:
+  encoder=NAME                    the runs' encoder; needed only where several have finished
+  seed=N                          this seed for every task; without it --pick chooses one of the seeds
+  recipe=NAME init=TASK selection=NAME trainer.KEY=VALUE
+                                  where a task was run in several settings; or run_id=[ID,ID], each for its task
+  data=local data.path=FOLDER     where the test rows are; without it where each run's own rows came from
+  trainer.device=NAME             auto cpu cuda cuda:N mps
+  results_dir=FOLDER              default: results
+
+examples:
+  glue-bench submit build encoder=distilroberta
+  glue-bench submit build encoder=distilroberta seed=1 --fill wnli --out submission.zip
+  glue-bench submit build --fill wnli=not_entailment data=local data.path=my_glue
+  glue-bench submit check submission.zip
+"""
 
 import argparse
 import hashlib

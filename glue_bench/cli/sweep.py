@@ -1,4 +1,19 @@
-"""`glue-bench sweep`: tasks x seeds x encoders, and the table."""
+"""`glue-bench sweep`: tasks x seeds x encoders, and the table.
+
+examples:
+  glue-bench sweep preset=sample
+  glue-bench sweep                                 the eight tasks, five seeds, distilroberta, data from the hub
+  glue-bench sweep preset=card encoders=[distilroberta,roberta]
+  glue-bench sweep recipe=roberta_paper encoder=roberta tasks=[rte]
+  glue-bench sweep protocol=hf_flax encoder=bert_cased
+  glue-bench sweep data=local data.path=my_glue encoder=minilm tasks=[cola,mrpc] seeds=[1,2,3]
+  glue-bench sweep executor=slurm executor.workers=20 executor.slurm.partition=gpu
+  glue-bench sweep --plan plan.jsonl               one run per line; then, in any job array, with N from 0:
+  glue-bench sweep --plan plan.jsonl --index N
+  glue-bench sweep tasks=[boolq] --config-dir my_conf data=local data.path=my_data
+
+Stop it at any time: the same command runs only what is missing.
+"""
 
 import argparse
 import dataclasses

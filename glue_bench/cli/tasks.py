@@ -1,4 +1,9 @@
-"""`glue-bench tasks`: the tasks: texts, labels, sizes, metrics, published numbers."""
+"""`glue-bench tasks`: the tasks: texts, labels, sizes, metrics, published numbers.
+
+examples:
+  glue-bench tasks
+  glue-bench tasks --config-dir my_conf
+"""
 
 import argparse
 
