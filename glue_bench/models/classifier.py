@@ -25,14 +25,13 @@ from glue_bench.errors import InputError, UsageError
 from glue_bench.models.families import family_of, first_position, max_positions, why_refused
 from glue_bench.models.flat import check
 from glue_bench.models.heads import HEAD_KEY, POOLINGS, README, PooledModel
-from glue_bench.models.packing import FlatRows
-from glue_bench.models.padded import PaddedRows, load_transformer, padded_logits, read_model_config
+from glue_bench.models.packing import Rows
+from glue_bench.models.padded import load_transformer, padded_logits, read_model_config
 from glue_bench.models.placement import Placement
 from glue_bench.models.pretrained import tokenizer_files
 from glue_bench.models.trainable import Addition, freeze, in_head, tune
 from glue_bench.text import quote, reason_of
 
-Rows = FlatRows | PaddedRows
 _NEVER_IN_ROWS = re.compile(r"\W*(pad|unused\w*)\W*", re.IGNORECASE)  # as tokenizers name such tokens
 _warn_once = functools.cache(logging.getLogger(__name__).warning)
 _FORMAT = {"format": "pt"}  # as transformers marks its files
@@ -80,7 +79,8 @@ class Classifier(nn.Module):
 
     def place(self, encoded: Encoded, device: torch.device) -> Rows:
         """Return a split whose `gather` makes the batches for `forward`; call it after `cut_vocabulary`."""
-        return self.flat.place(encoded, device) if self.flat else PaddedRows(encoded, config=self.config, device=device)
+        row_of = self.flat.row_of if self.flat else None
+        return Rows(encoded, device, config=self.config, row_of=row_of)
 
     def cut_vocabulary(self, tokens: NDArray[np.int32]) -> None:
         """Train only the embedding rows of `tokens`, if the engine can."""

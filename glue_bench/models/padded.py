@@ -10,19 +10,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from transformers import CONFIG_MAPPING, AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 from transformers import __version__ as transformers_version
 from transformers.utils import logging as transformers_logging
 
-from glue_bench.data.encoding import Encoded
 from glue_bench.errors import InputError, close_match, list_names
 from glue_bench.models.families import padding_id
-from glue_bench.models.packing import Layout, Packed, pack
+from glue_bench.models.kernels import FlatBatch
 from glue_bench.models.placement import is_out_of_memory
 from glue_bench.models.pretrained import weight_files
 from glue_bench.reading import read_json
@@ -64,49 +61,32 @@ _LIMITS: tuple[tuple[str, float, float], ...] = (
 )
 
 
-# The arguments of a transformers model, each (B, L) int64; without token_type_ids for a model with at most one type.
-PaddedBatch = dict[str, Tensor]
+def rectangle(batch: FlatBatch) -> tuple[Tensor, Tensor]:
+    """Return which of the places of the rows, (B, L) bool, have a token, and which one; 0 where there is none."""
+    lengths = batch.starts[1:-1] - batch.starts[:-2]
+    columns = torch.arange(batch.longest if lengths.is_cuda else int(lengths.max()), device=lengths.device)
+    inside = columns < lengths[:, None]
+    return inside, torch.where(inside, batch.starts[:-2, None] + columns, 0)
 
 
-class PaddedRows:
-    """An encoded split, for a model that needs padding."""
-
-    def __init__(self, encoded: Encoded, *, config: PretrainedConfig, device: torch.device) -> None:
-        """Hold a split; its batches go to the device."""
-        self._encoded, self._device, self._pad_id = encoded, device, padding_id(config)
-        types = int(getattr(config, "type_vocab_size", 0)) > 1
-        self._names = ("input_ids", "attention_mask", *(("token_type_ids",) if types else ()))
-
-    def gather(self, rows: NDArray[np.int64], *, layout: Layout | None = None) -> PaddedBatch:
-        """Return the batch of these rows, in this order, padded to the longest of them."""
-        return self.unpack(self.pack(rows, layout=layout, extras={}).to(self._device))
-
-    def pack(self, rows: NDArray[np.int64], *, layout: Layout | None, extras: Mapping[str, NDArray[Any]]) -> Packed:  # noqa: ARG002 - transformers' modules take a batch as it is
-        """Return what `unpack` turns into the batch of these rows, with other arrays in the same buffer."""
-        encoded = self._encoded
-        lengths = encoded.offsets[rows + 1] - encoded.offsets[rows]  # (B,)
-        longest = int(lengths.max())
-        columns = np.arange(longest)  # (L,)
-        mask = columns < lengths[:, None]  # (B, L)
-        places = np.where(mask, encoded.offsets[rows][:, None] + columns, 0)  # (B, L) into the flat array
-        ids = np.where(mask, encoded.tokens[places], self._pad_id)
-        arrays = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.where(mask, encoded.types[places], 0)}
-        return pack({**arrays, **extras}, self._device, longest=longest)
-
-    def unpack(self, packed: Packed) -> PaddedBatch:
-        """Return the batch that is in a buffer on the device."""
-        views = packed.views()
-        return {name: views[name].view(-1, packed.longest).long() for name in self._names}
+def pad(batch: FlatBatch, config: PretrainedConfig) -> dict[str, Tensor]:
+    """Return the arguments of a transformers model, each (B, L) int64; without types for a model with at most one."""
+    inside, places = rectangle(batch)
+    found = {"input_ids": torch.where(inside, batch.input_ids[places], padding_id(config)), "attention_mask": inside}
+    if int(getattr(config, "type_vocab_size", 0) or 0) > 1:
+        found["token_type_ids"] = batch.token_type_ids[places] * inside
+    return {name: each.long() for name, each in found.items()}
 
 
-def padded_logits(whole: PreTrainedModel, batch: PaddedBatch) -> Tensor:
-    """Return the logits of a padded batch, (B, outputs); an InputError if transformers cannot compute them."""
+def padded_logits(whole: PreTrainedModel, batch: FlatBatch) -> Tensor:
+    """Return the logits of a batch, (B, outputs); an InputError if transformers cannot compute them."""
+    given = pad(batch, whole.config)
     try:
-        logits: Tensor = whole(**batch).logits
+        logits: Tensor = whole(**given).logits
     except Exception as error:  # each family has limits of its own, and names them in its own way
         if is_out_of_memory(error) or "CUDA error" in str(error):
             raise
-        size = " of ".join(map(plural, batch["input_ids"].shape, ("row", "token")))
+        size = " of ".join(map(plural, given["input_ids"].shape, ("row", "token")))
         raise InputError(f"{name_of(whole)}: its model cannot compute {size} ({reason_of(error)})") from error
     return logits
 
