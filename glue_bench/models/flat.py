@@ -185,7 +185,7 @@ def check(whole: PreTrainedModel, *, why_padded: str = "") -> tuple[FlatModel | 
             difference = max(_difference(alone, logits[one]), _difference(states[1], states[0][one]))
             if difference > _PADDING_TOLERANCE:
                 why = f"a row's logits or states change by {difference:.0e} with the padding of its batch, so scores"
-                raise InputError(f"{name_of(whole)}: {why} would depend on the batch size; use another encoder")
+                raise InputError(f"{name_of(whole.config)}: {why} would depend on the batch size; use another encoder")
             return (None, why_padded) if why_padded else _flatten(whole, encoded, logits=logits, states=states)
     finally:
         hook.remove()

@@ -87,14 +87,13 @@ def padded_logits(whole: PreTrainedModel, batch: FlatBatch) -> Tensor:
         if is_out_of_memory(error) or "CUDA error" in str(error):
             raise
         size = " of ".join(map(plural, given["input_ids"].shape, ("row", "token")))
-        raise InputError(f"{name_of(whole)}: its model cannot compute {size} ({reason_of(error)})") from error
+        raise InputError(f"{name_of(whole.config)}: its model cannot compute {size} ({reason_of(error)})") from error
     return logits
 
 
-def name_of(whole: PreTrainedModel) -> str:
+def name_of(config: PretrainedConfig) -> str:
     """Return how messages name a model: by its folder, or the family of one that was made here."""
-    folder = whole.config.name_or_path
-    return f"encoder folder {folder}" if folder else str(whole.config.model_type)
+    return f"encoder folder {config.name_or_path}" if config.name_or_path else str(config.model_type)
 
 
 def read_model_config(folder: Path) -> PretrainedConfig:

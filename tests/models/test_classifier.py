@@ -29,7 +29,6 @@ from glue_bench.models.classifier import (
     check_tokens,
     load_classifier,
     load_texts,
-    make_classifier,
     save_classifier,
 )
 from glue_bench.models.padded import read_model_config
@@ -278,7 +277,7 @@ def test_random_weights_depend_on_the_seed_alone_and_leave_the_global_stream(eng
     torch.manual_seed(5)
     expected = torch.rand(1)
     torch.manual_seed(5)
-    first, again, other = (make_classifier(config, outputs=3, seed=seed, engine=engine) for seed in (1, 1, 2))
+    first, again, other = (load_classifier(config, outputs=3, head_seed=seed, engine=engine) for seed in (1, 1, 2))
     assert torch.equal(torch.rand(1), expected)
     assert first.engine == engine
     states = [model.standard_state() for model in (first, again, other)]

@@ -15,7 +15,7 @@ from transformers import BertConfig, PretrainedConfig, RobertaConfig
 
 from glue_bench.config.compose import compose_run
 from glue_bench.data.encoding import Encoded
-from glue_bench.models.classifier import Classifier, make_classifier
+from glue_bench.models.classifier import Classifier, load_classifier
 from glue_bench.models.kernels import FlatBatch
 from glue_bench.models.placement import Layout
 
@@ -52,7 +52,7 @@ def few_programs(monkeypatch: pytest.MonkeyPatch) -> None:
 def make(config: PretrainedConfig, *, dropout: float = 0.0) -> Classifier:
     config = type(config).from_dict(config.to_dict())
     config.hidden_dropout_prob = config.attention_probs_dropout_prob = dropout
-    model = make_classifier(config, outputs=3, seed=1, engine="flat")
+    model = load_classifier(config, outputs=3, head_seed=1, engine="flat")
     generator = torch.Generator().manual_seed(2)
     for parameter in model.parameters():
         if parameter.ndim == 1:
