@@ -48,10 +48,6 @@ class Placement:
         """Return the context of a forward pass; weights stay float32."""
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16")
 
-    def own_randomness(self) -> contextlib.AbstractContextManager[None]:
-        """Return the context of training; at its end the caller's global seed streams are restored."""
-        return torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else [])
-
     def seed(self, seed: int) -> None:
         """Start the seed streams that a model on this device draws from, and those of no other device."""
         torch.default_generator.manual_seed(seed)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from glue_bench.config.schema import EncoderConfig
-from glue_bench.data.hub import AbsentError, cached_file, commit_of, fetch_file, is_commit, look_up, offline_variable
+from glue_bench.data.hub import AbsentError, cached_file, commit_of, fetch_file, look_up, offline_variable
 from glue_bench.errors import InputError, UsageError
 from glue_bench.files import file_sha256
 from glue_bench.reading import is_file_name, open_regular, read_json
@@ -33,6 +33,7 @@ _TOKENIZERS = ("tokenizer.json", *_VOCABULARIES, *_RARE_VOCABULARIES)
 TOKENIZER_FILES = (*_OPTIONAL, *_VOCABULARIES, *_RARE)
 _CONFIG = "tokenizer_config.json"
 _WEIGHTS, _INDEX, _PICKLED = "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"
+_FORMS = {False: (_WEIGHTS, _INDEX), True: (_WEIGHTS, _INDEX, _PICKLED)}  # by `encoder.allow_bin`
 _LOADED = (
     "only a model that transformers' save_pretrained wrote to safetensors is loaded; of an adapter such as LoRA, save "
     f"what peft's merge_and_unload returns; for a {_PICKLED}, encoder.allow_bin=true"
@@ -71,13 +72,6 @@ def encoder_name(encoder: EncoderConfig) -> str:
     return "".join(char if char.isalnum() or char in "._-" else "-" for char in place).strip(".-_") or "encoder"
 
 
-def pinned_identity(encoder: EncoderConfig) -> dict[str, object] | None:
-    """Return what identifies an encoder on the hub at a pinned commit, which needs no request; None if not pinned."""
-    if encoder.hub_id is None or not is_commit(encoder.revision or ""):
-        return None
-    return {"hub_id": encoder.hub_id, "revision": encoder.revision}
-
-
 def encoder_identity(encoder: EncoderConfig, pretrained: Pretrained) -> dict[str, object]:
     """Return what the scores depend on: the commit for hub files, the files' content for others."""
     if encoder.hub_id is not None:
@@ -97,8 +91,8 @@ def resolve_pretrained(encoder: EncoderConfig) -> Pretrained:
         place = _place(encoder.hub_id, encoder.revision or "main")
         config = _fetch(["config.json"], place)
         folder, revision = config.parent, commit_of(config, "config.json")
-        place = _place(encoder.hub_id, revision)
-        weights_file = _fetch(_forms(allow_bin=encoder.allow_bin), place)
+        place["revision"] = revision
+        weights_file = _fetch(_FORMS[encoder.allow_bin], place)
         for name in _parts(weights_file) if weights_file.name == _INDEX else ():
             _fetch([name], place)
         fetch_tokenizer(encoder.hub_id, revision)
@@ -155,17 +149,13 @@ def weight_files(folder: Path, *, allow_bin: bool = True) -> list[Path]:
 
     An InputError if the index is damaged, or a file that it names is missing.
     """
-    for name in _forms(allow_bin=allow_bin):
+    for name in _FORMS[allow_bin]:
         if (folder / name).is_file():
             parts = [folder / part for part in _parts(folder / name)] if name == _INDEX else []
             if missing := [path.name for path in parts if not path.is_file()]:
                 raise InputError(f"encoder folder {folder}: no {missing[0]}, which {name} names; download it too")
             return [folder / name, *parts]
     return []
-
-
-def _forms(*, allow_bin: bool) -> tuple[str, ...]:
-    return (_WEIGHTS, _INDEX, _PICKLED)[: 3 if allow_bin else 2]
 
 
 def _parts(index: Path) -> list[str]:
@@ -203,7 +193,7 @@ def find_not_cached(encoder: EncoderConfig) -> tuple[list[tuple[str, ...]], list
     place = _place(encoder.hub_id or "", encoder.revision or "main")
     if config := cached_file(filename="config.json", **place):
         place["revision"] = commit_of(config, "config.json")
-    groups = ("config.json",), _forms(allow_bin=encoder.allow_bin), _TOKENIZERS
+    groups = ("config.json",), _FORMS[encoder.allow_bin], _TOKENIZERS
     missing = [group for group in groups if not any(cached_file(filename=name, **place) for name in group)]
     optional = [name for name in _OPTIONAL if look_up(filename=name, **place) is None]
     return missing, optional, [] if _tokens_are_cached(place) else optional

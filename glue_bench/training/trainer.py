@@ -92,7 +92,8 @@ def fit(
     updates.history, updates.on_step = history, on_step
     keeper = _Keeper(updates=updates, snapshots=snapshots, selection=selection, signals=signals)
     keeper.resume()
-    with placement.own_randomness(), placement.algorithms(), placement.own_stream():
+    gpus = [placement.device] if placement.device.type == "cuda" else []  # their seed streams are restored too
+    with torch.random.fork_rng(gpus), placement.algorithms(), placement.own_stream():
         for batch in updates.batches(order=streams.order):
             if selection is not None and selection.over:
                 break
