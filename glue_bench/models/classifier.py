@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
-from transformers import AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
+from transformers import AutoModel, AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
 from transformers.initialization import no_init_weights
 from transformers.modeling_outputs import SequenceClassifierOutput
 
@@ -251,11 +251,9 @@ def load_texts(folder: Path, config: RunConfig) -> TextEncoder:
     gives the model's padding id to a token that rows can hold, which then has no position.
     """
     model, prefix, asked = read_model_config(folder), config.peft.tokens or 0, config.trainer.max_length
-    positions = max_positions(model)
-    if positions <= prefix:
-        raise UsageError(f"peft.tokens={prefix}: must be below {positions}, the positions of this encoder")
-    if asked > positions - prefix:
-        words = f"{positions - prefix} tokens" + (f" beside the {prefix} of peft.tokens" if prefix else "")
+    room = max(0, max_positions(model) - prefix)
+    if asked > room:
+        words = f"{room} tokens" + (f" beside the {prefix} of peft.tokens" if prefix else "")
         raise UsageError(f"trainer.max_length={asked}: this encoder has positions for at most {words}")
     texts = TextEncoder(folder, max_length=asked)
     ours, its = model.pad_token_id, texts.padding_id
@@ -294,17 +292,12 @@ def save_classifier(model: Classifier, folder: Path, *, pretrained: Path, labels
         config.label2id = {label: code for code, label in enumerate(labels)}
     state = {name: value.detach().cpu() for name, value in model.standard_state().items()}
     try:
-        if pooling := getattr(config, HEAD_KEY, None):
-            config.architectures = [type(model.whole.base_model).__name__]  # what transformers can make of it
-            config.save_pretrained(folder)
-            whole_state = {name: each.contiguous() for name, each in state.items()}
-            save_file(whole_state, folder / "model.safetensors", {"format": "pt"})  # as transformers marks its files
+        pooling = getattr(config, HEAD_KEY, None)
+        with torch.device("meta"):  # of a head of ours, transformers makes the encoder alone
+            whole = (AutoModel if pooling else AutoModelForSequenceClassification).from_config(config)  # type: ignore[no-untyped-call]
+        whole.save_pretrained(folder, state_dict=state)
+        if pooling:
             (folder / "README.md").write_text(_README.format(pooling=pooling), encoding="utf-8")
-        else:
-            with torch.device("meta"):
-                whole = AutoModelForSequenceClassification.from_config(config)  # type: ignore[no-untyped-call]
-            whole.load_state_dict(state, assign=True)
-            whole.save_pretrained(folder)
     except SafetensorError as error:  # what it raises for a full disk
         raise OSError(errno.EIO, str(error)) from error
     for path in tokenizer_files(pretrained):  # so that earlier versions of transformers load them too

@@ -6,7 +6,6 @@ Shapes: B rows, L tokens of the longest of them.
 """
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,7 @@ _LAYER = re.compile(r"\b(layers?|block|h)\.\d+\.")
 # Arguments of every from_pretrained call, and of those for weights.
 SAFELY: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 _LOADING = {**SAFELY, "weights_only": True, "dtype": torch.float32}
-_LOADING |= {"output_loading_info": True, "ignore_mismatched_sizes": True}  # `_misfit` says what does not fit
+_LOADING |= {"output_loading_info": True, "ignore_mismatched_sizes": True}  # `load_transformer` says what does not fit
 
 # What a config.json could otherwise choose: the code that computes attention or experts (from the hub, even) or joins
 # modules, the name of the weights' file, their type, the form of the output, and what is computed in parts or twice to
@@ -165,13 +164,6 @@ def load_transformer(
         if is_out_of_memory(error):
             raise
         raise InputError(f"encoder folder {folder}: its weights cannot be loaded ({reason_of(error)})") from error
-    if why := _misfit(model, info):
-        raise InputError(f"encoder folder {folder}: {why}")
-    return model, {*info["missing_keys"]}
-
-
-def _misfit(model: PreTrainedModel, info: Mapping[str, Any]) -> str:
-    """Return why the weights that were loaded are not those of this model; empty if they are."""
     missing, named, other = {*info["missing_keys"]}, dict(model.named_parameters()), sorted(info["unexpected_keys"])
     needed = [name for name in missing if "pooler" not in name and "position_ids" not in name]
     sized = [f"{name} {' and '.join(map(str, map(tuple, pair)))}" for name, *pair in info.get("mismatched_keys", ())]
@@ -188,5 +180,5 @@ def _misfit(model: PreTrainedModel, info: Mapping[str, Any]) -> str:
         ("NaN or infinite weights: ", broken, "; download it again"),
     ):
         if names:
-            return f"{begin}{list_names(sorted(names), 1)}{end}"
-    return ""
+            raise InputError(f"encoder folder {folder}: {begin}{list_names(sorted(names), 1)}{end}")
+    return model, missing
