@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface, PretrainedConfig, PreTrainedModel
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 from transformers.modeling_outputs import BaseModelOutputWithPooling
@@ -126,9 +126,7 @@ class FlatModel:
             return
         words: Any = self._base.get_input_embeddings()  # type: ignore[operator]
         (whole, rows, words.padding_idx), self._uncut, self.row_of = self._uncut, None, None
-        table = whole.to(words.weight.device)
-        if decay != 1:
-            table.mul_(decay)
+        table = whole.to(words.weight.device).mul_(decay)
         table[rows.to(table.device)] = words.weight.detach()
         words.weight = nn.Parameter(table, requires_grad=words.weight.requires_grad)
 
@@ -173,19 +171,24 @@ def check(whole: PreTrainedModel, *, why_padded: str = "") -> tuple[FlatModel | 
     That is not tried if `why_padded` rules it out. An InputError if transformers cannot compute rows, or if what it
     computes of a row changes with the rows beside it.
     """
-    training, states = whole.training, list[Tensor]()  # of the first tokens, in every pass
+    config, training, states = whole.config, whole.training, list[Tensor]()  # of the first tokens, in every pass
+    window = int(getattr(config, "sliding_window", None) or 0)  # which the first row is longer than
+    lengths = [min(length, max_positions(config)) for length in (window + _LENGTHS[0], *_LENGTHS[1:])]
+    tokens = np.random.default_rng(0).integers(0, int(config.vocab_size), sum(lengths), dtype=np.int32)
+    tokens[tokens == padding_id(config)] = (padding_id(config) + 1) % int(config.vocab_size)
+    types, offsets = np.zeros(len(tokens), dtype=np.uint8), np.concatenate([[0], np.cumsum(lengths)])
+    encoded = Encoded(tokens=tokens, types=types, offsets=offsets, truncated=0)
     hook = whole.base_model.register_forward_hook(lambda _module, _given, found: states.append(found[0][:, 0]))
     whole.train(False)
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            encoded = _random_rows(whole.config)
-            rows = Rows(encoded, _CPU, config=whole.config)
+            rows = Rows(encoded, _CPU, config=config)
             one = np.argsort(encoded.lengths())[1:2]  # neither the longest nor a single token
             logits, alone = (padded_logits(whole, rows.gather(each)) for each in (np.arange(len(encoded)), one))
             difference = max(_difference(alone, logits[one]), _difference(states[1], states[0][one]))
             if difference > _PADDING_TOLERANCE:
                 why = f"a row's logits or states change by {difference:.0e} with the padding of its batch, so scores"
-                raise InputError(f"{name_of(whole.config)}: {why} would depend on the batch size; use another encoder")
+                raise InputError(f"{name_of(config)}: {why} would depend on the batch size; use another encoder")
             return (None, why_padded) if why_padded else _flatten(whole, encoded, logits=logits, states=states)
     finally:
         hook.remove()
@@ -216,16 +219,6 @@ def _flatten(
         why = f"the flat engine cannot run it: {first_line(error)}"
     whole.base_model.set_attn_implementation(usual or "eager")  # type: ignore[operator]
     return None, why
-
-
-def _random_rows(config: PretrainedConfig) -> Encoded:
-    window = int(getattr(config, "sliding_window", None) or 0)  # which the first row is longer than
-    lengths = [min(length, max_positions(config)) for length in (window + _LENGTHS[0], *_LENGTHS[1:])]
-    tokens = np.random.default_rng(0).integers(0, int(config.vocab_size), sum(lengths))
-    tokens[tokens == padding_id(config)] = (padding_id(config) + 1) % int(config.vocab_size)
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    types = np.zeros(len(tokens), dtype=np.uint8)
-    return Encoded(tokens=tokens.astype(np.int32), types=types, offsets=offsets, truncated=0)
 
 
 def _difference(found: Tensor, expected: Tensor) -> float:

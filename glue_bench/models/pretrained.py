@@ -32,6 +32,7 @@ _RARE = (
 _TOKENIZERS = ("tokenizer.json", *_VOCABULARIES, *_RARE_VOCABULARIES)
 TOKENIZER_FILES = (*_OPTIONAL, *_VOCABULARIES, *_RARE)
 _CONFIG = "tokenizer_config.json"
+_HUB: dict[str, Any] = {"repo_type": "model"}  # with id and revision, what the functions of `data.hub` take
 _WEIGHTS, _INDEX, _PICKLED = "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"
 _FORMS = {False: (_WEIGHTS, _INDEX), True: (_WEIGHTS, _INDEX, _PICKLED)}  # by `encoder.allow_bin`
 _LOADED = (
@@ -88,7 +89,7 @@ def resolve_pretrained(encoder: EncoderConfig) -> Pretrained:
     """
     revision = None
     if encoder.hub_id is not None:
-        place = _place(encoder.hub_id, encoder.revision or "main")
+        place = {**_HUB, "repo_id": encoder.hub_id, "revision": encoder.revision or "main"}
         config = _fetch(["config.json"], place)
         folder, revision = config.parent, commit_of(config, "config.json")
         place["revision"] = revision
@@ -167,11 +168,6 @@ def _parts(index: Path) -> list[str]:
     return names
 
 
-def _place(hub_id: str, revision: str) -> dict[str, Any]:
-    """Return where a file is, as the functions of `data.hub` take it."""
-    return {"repo_id": hub_id, "revision": revision, "repo_type": "model"}
-
-
 def _fetch(names: Sequence[str], place: Mapping[str, Any]) -> Path:
     """Download the first of these files that the cache or the hub has."""
     problems = list[AbsentError]()
@@ -190,7 +186,7 @@ def find_not_cached(encoder: EncoderConfig) -> tuple[list[tuple[str, ...]], list
     Returns groups of files of which one is needed, in the order in which they are tried; optional files of which the
     cache does not know whether they exist; and those of them without which it refuses to do when it must not ask.
     """
-    place = _place(encoder.hub_id or "", encoder.revision or "main")
+    place = {**_HUB, "repo_id": encoder.hub_id, "revision": encoder.revision or "main"}
     if config := cached_file(filename="config.json", **place):
         place["revision"] = commit_of(config, "config.json")
     groups = ("config.json",), _FORMS[encoder.allow_bin], _TOKENIZERS
@@ -204,7 +200,7 @@ def fetch_tokenizer(hub_id: str, commit: str) -> None:
 
     An InputError if the hub cannot be reached, or must not be asked for one that may change the tokens.
     """
-    place = _place(hub_id, commit)
+    place = {**_HUB, "repo_id": hub_id, "revision": commit}
     needed, found = () if _tokens_are_cached(place) else _OPTIONAL, dict[str, Path | None]()
     for name in (*_OPTIONAL, *_VOCABULARIES, *_RARE):
         # Other clients look only for what their tokenizer reads: without a request, the rest is left alone.
