@@ -5,8 +5,6 @@ Shapes: B rows, L tokens of the longest of them, H the hidden size.
 
 import contextlib
 import errno
-import functools
-import logging
 import re
 import shutil
 from collections.abc import Sequence
@@ -44,7 +42,6 @@ transformers has no class for the head of this model: `AutoModel` loads its enco
 logits = classifier(tanh(dense(x))), where x is the {pooling} (token or value) of the row's last states.
 """
 _NEVER_IN_ROWS = re.compile(r"\W*(pad|unused\w*)\W*", re.IGNORECASE)  # as tokenizers name such tokens
-_warn_once = functools.cache(logging.getLogger(__name__).warning)
 
 
 class PooledModel(nn.Module):
@@ -246,9 +243,8 @@ def load_saved_classifier(folder: Path, *, outputs: int, engine: str = "auto") -
 def load_texts(folder: Path, config: RunConfig) -> TextEncoder:
     """Load the tokenizer of a run.
 
-    A UsageError for rows longer than the encoder's positions, of which a prefix takes the first. A tokenizer whose
-    padding token is not the model's is warned of, as published models have it, which harms none; an InputError if it
-    gives the model's padding id to a token that rows can hold, which then has no position.
+    A UsageError for rows longer than the encoder's positions, of which a prefix takes the first. An InputError for a
+    tokenizer that gives the model's padding id to a token that rows can hold, which then has no position.
     """
     model, prefix, asked = read_model_config(folder), config.peft.tokens or 0, config.trainer.max_length
     room = max(0, max_positions(model) - prefix)
@@ -257,11 +253,11 @@ def load_texts(folder: Path, config: RunConfig) -> TextEncoder:
         raise UsageError(f"trainer.max_length={asked}: this encoder has positions for at most {words}")
     texts = TextEncoder(folder, max_length=asked)
     ours, its = model.pad_token_id, texts.padding_id
-    if ours is not None and its is not None and ours != its:
-        words = f"encoder folder {folder}: pad_token_id is {ours} in its config.json, but its tokenizer pads with {its}"
-        if first_position(model) and (token := texts.token_of(ours)) and not _NEVER_IN_ROWS.fullmatch(token):
-            raise InputError(f"{words}, and {ours} is {quote(token)}; take config.json and tokenizer from one model")
-        _warn_once("%s; are both of one model?", words)
+    token = texts.token_of(ours) if first_position(model) and None not in (ours, its) and ours != its else None
+    if token and not _NEVER_IN_ROWS.fullmatch(token):
+        words = f"pad_token_id is {ours} in its config.json, but its tokenizer pads with {its}, and {ours} is"
+        way_out = "take config.json and tokenizer from one model"
+        raise InputError(f"encoder folder {folder}: {words} {quote(token)}; {way_out}")
     return texts
 
 
