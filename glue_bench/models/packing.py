@@ -52,9 +52,8 @@ def pack(arrays: Mapping[str, NDArray[np.generic]], device: torch.device, *, lon
         kind = torch.float32 if array.dtype.kind == "f" else torch.int32
         places[name] = slice(total, total + array.size), kind
         total += -(-array.size // _ALIGNED) * _ALIGNED
-    packed = Packed(
-        buffer=torch.empty(total, dtype=torch.int32, pin_memory=device.type == "cuda"), places=places, longest=longest
-    )
+    buffer = torch.empty(total, dtype=torch.int32, pin_memory=device.type == "cuda")
+    packed = Packed(buffer=buffer, places=places, longest=longest)
     for name, view in packed.views().items():
         view.numpy()[:] = arrays[name].reshape(-1)
     return packed

@@ -128,22 +128,6 @@ def read_model_config(folder: Path) -> PretrainedConfig:
     return config
 
 
-def _check_types(path: Path) -> None:
-    """Refuse a file of weights with a weight that is no plain number, which transformers would round or misread."""
-    if path.suffix == ".bin":
-        held = torch.load(path, map_location="meta", weights_only=True)
-        kinds = {name: str(each.dtype)[6:].upper() for name, each in held.items() if isinstance(each, Tensor)}
-    else:
-        try:
-            with safe_open(path, framework="pt") as stream:
-                kinds = {name: stream.get_slice(name).get_dtype() for name in stream.keys()}  # noqa: SIM118
-        except SafetensorError as error:
-            raise SafetensorError(f"{path.name} is damaged, download it again: {error}") from error
-    for name, kind in kinds.items():
-        if _WEIGHT.search(name) and kind.replace("FLOAT", "F") not in _PLAIN:
-            raise ValueError(f"{name} has the type {kind}; must be {list_names(_PLAIN)}, as before any quantization")
-
-
 def load_transformer(
     folder: Path, config: PretrainedConfig, *, kind: Any = AutoModel
 ) -> tuple[PreTrainedModel, set[str]]:
@@ -155,15 +139,24 @@ def load_transformer(
     # `resolve_pretrained` lets a file of torch's in on request only.
     files = weight_files(folder)  # with an index first, if there are several
     try:
-        for path in files[1:] or files:
-            _check_types(path)
+        for path in files[1:] or files:  # transformers would round or misread a weight that is no plain number
+            if path.suffix == ".bin":
+                held = torch.load(path, map_location="meta", weights_only=True)
+                kinds = {name: str(each.dtype)[6:].upper() for name, each in held.items() if isinstance(each, Tensor)}
+            else:
+                with safe_open(path, framework="pt") as stream:
+                    kinds = {name: stream.get_slice(name).get_dtype() for name in stream.keys()}  # noqa: SIM118
+            for name, kept in kinds.items():
+                if _WEIGHT.search(name) and kept.replace("FLOAT", "F") not in _PLAIN:
+                    raise ValueError(f"{name} has the type {kept}; must be {list_names(_PLAIN)}, not quantized")
         with torch.random.fork_rng(devices=[]):
             plain = [path.suffix for path in files] != [".bin"]
             model, info = kind.from_pretrained(folder, config=config, use_safetensors=plain, **_LOADING)
     except Exception as error:  # safetensors and transformers raise many kinds
         if is_out_of_memory(error):
             raise
-        raise InputError(f"encoder folder {folder}: its weights cannot be loaded ({reason_of(error)})") from error
+        why = f"{path.name} is damaged, download it again: " if isinstance(error, SafetensorError) else ""
+        raise InputError(f"encoder folder {folder}: its weights cannot be loaded ({why}{reason_of(error)})") from error
     missing, named, other = {*info["missing_keys"]}, dict(model.named_parameters()), sorted(info["unexpected_keys"])
     needed = [name for name in missing if "pooler" not in name and "position_ids" not in name]
     sized = [f"{name} {' and '.join(map(str, map(tuple, pair)))}" for name, *pair in info.get("mismatched_keys", ())]
