@@ -148,7 +148,8 @@ def load_transformer(
                     kinds = {name: stream.get_slice(name).get_dtype() for name in stream.keys()}  # noqa: SIM118
             for name, kept in kinds.items():
                 if _WEIGHT.search(name) and kept.replace("FLOAT", "F") not in _PLAIN:
-                    raise ValueError(f"{name} has the type {kept}; must be {list_names(_PLAIN)}, not quantized")
+                    must = f"must be {list_names(_PLAIN)}, as before any quantization"
+                    raise ValueError(f"{name} has the type {kept}; {must}")
         with torch.random.fork_rng(devices=[]):
             plain = [path.suffix for path in files] != [".bin"]
             model, info = kind.from_pretrained(folder, config=config, use_safetensors=plain, **_LOADING)
