@@ -23,7 +23,7 @@ from glue_bench.config.schema import TrainerConfig
 from glue_bench.data.encoding import Encoded
 from glue_bench.errors import InputError
 from glue_bench.machine import processor_name, usable_cores
-from glue_bench.models.classifier import Classifier, make_classifier
+from glue_bench.models.classifier import Classifier, load_classifier
 from glue_bench.models.families import max_positions
 from glue_bench.models.placement import choose_placement, is_out_of_memory, keep_freed_memory
 from glue_bench.training.course import SeedStreams
@@ -63,9 +63,8 @@ class Bench:
         )
         vocabulary = min(OCCURRING, int(own.vocab_size), int(other.vocab_size))
         self._trained, self._predicted = (_make_rows(times, vocabulary=vocabulary) for times in (1, PREDICTED))
-        self._models = [
-            make_classifier(config, outputs=2, seed=_SEED, engine=settings.engine).to(device) for config in (own, other)
-        ]
+        made = (load_classifier(each, outputs=2, head_seed=_SEED, engine=settings.engine) for each in (own, other))
+        self._models = [model.to(device) for model in made]
         for model in self._models:
             model.cut_vocabulary(np.arange(vocabulary, dtype=np.int32))
         self.engine = " and ".join(dict.fromkeys(model.engine for model in self._models))

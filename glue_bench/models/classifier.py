@@ -1,9 +1,10 @@
-"""A classifier: an encoder with a head, saved in transformers' standard form. Knows no tasks, no training."""
+"""A classifier: an encoder with a head, saved in transformers' standard form. Knows no tasks, no training.
+
+Shapes: B rows, L tokens of the longest of them, H the hidden size.
+"""
 
 import contextlib
 import errno
-import functools
-import logging
 import re
 import shutil
 from collections.abc import Sequence
@@ -14,28 +15,76 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
-from transformers import AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
+from transformers import AutoModel, AutoModelForSequenceClassification, PretrainedConfig, PreTrainedModel
 from transformers.initialization import no_init_weights
+from transformers.modeling_outputs import SequenceClassifierOutput
 
 from glue_bench.config.schema import PeftConfig, RunConfig
 from glue_bench.data.encoding import Encoded, TextEncoder, load_tokenizer
 from glue_bench.errors import InputError, UsageError
 from glue_bench.models.families import family_of, first_position, max_positions, why_refused
 from glue_bench.models.flat import check
-from glue_bench.models.heads import HEAD_KEY, POOLINGS, README, PooledModel
-from glue_bench.models.packing import FlatRows
-from glue_bench.models.padded import PaddedRows, load_transformer, padded_logits, read_model_config
+from glue_bench.models.packing import Rows
+from glue_bench.models.padded import load_transformer, name_of, padded_logits, read_model_config
 from glue_bench.models.placement import Placement
 from glue_bench.models.pretrained import tokenizer_files
 from glue_bench.models.trainable import Addition, freeze, in_head, tune
 from glue_bench.text import quote, reason_of
 
-Rows = FlatRows | PaddedRows
+HEAD_KEY = "glue_bench_head"  # in the config.json of a saved model, which transformers keeps and does not read
+POOLINGS = ("first", "mean", "max")
+_DROPOUTS = ("classifier_dropout", "seq_classif_dropout", "hidden_dropout_prob", "dropout")  # the first that is given
+_README = """\
+transformers has no class for the head of this model: `AutoModel` loads its encoder, and
+`AutoModelForSequenceClassification` would add another head with random weights. `glue-bench predict` loads all of it:
+logits = classifier(tanh(dense(x))), where x is the {pooling} (token or value) of the row's last states.
+"""
 _NEVER_IN_ROWS = re.compile(r"\W*(pad|unused\w*)\W*", re.IGNORECASE)  # as tokenizers name such tokens
-_warn_once = functools.cache(logging.getLogger(__name__).warning)
-_FORMAT = {"format": "pt"}  # as transformers marks its files
+
+
+class PooledModel(nn.Module):
+    """An encoder with a head of ours, used as a model of AutoModelForSequenceClassification is.
+
+    The states of a row are pooled into one vector, then come the two layers of RoBERTa's head on <s>.
+    """
+
+    def __init__(self, transformer: PreTrainedModel, *, pooling: str, outputs: int) -> None:
+        """Draw the head's weights as transformers draws linear layers; a pooler of the encoder is left out."""
+        super().__init__()
+        self.config, self.base_model_prefix, self.pooling = transformer.config, transformer.base_model_prefix, pooling
+        if getattr(transformer, "pooler", None) is not None:
+            transformer.pooler = None  # type: ignore[assignment]
+        setattr(self, self.base_model_prefix, transformer)
+        given, hidden = (getattr(self.config, name, None) for name in _DROPOUTS), int(self.config.hidden_size)
+        self.dropout = nn.Dropout(next((p for p in given if p is not None), 0.1))
+        self.dense, self.classifier = nn.Linear(hidden, hidden), nn.Linear(hidden, outputs)
+        for layer in (self.dense, self.classifier):
+            nn.init.normal_(layer.weight, std=getattr(self.config, "initializer_range", 0.02))
+            nn.init.zeros_(layer.bias)
+
+    @property
+    def base_model(self) -> PreTrainedModel:
+        """The encoder."""
+        found: PreTrainedModel = getattr(self, self.base_model_prefix)
+        return found
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, **more: Any) -> SequenceClassifierOutput:
+        """Return the logits of (B, L) tokens: (B, outputs)."""
+        states = self.base_model(input_ids=input_ids, attention_mask=attention_mask, **more)[0]  # (B, L, H)
+        pooled = self.dropout(pool(states, attention_mask.bool(), pooling=self.pooling))
+        return SequenceClassifierOutput(logits=self.classifier(self.dropout(torch.tanh(self.dense(pooled)))))
+
+
+def pool(states: Tensor, inside: Tensor, *, pooling: str) -> Tensor:
+    """Pool (B, L, H) states, of which those `inside`, (B, L), are a token's, into (B, H); a row without tokens is 0."""
+    if pooling == "first":
+        return states[:, 0]
+    if pooling == "mean":
+        return (states * inside[..., None]).sum(1) / inside.sum(1, keepdim=True).clamp(min=1)
+    largest = states.masked_fill(~inside[..., None], torch.finfo(states.dtype).min).amax(1)
+    return largest.masked_fill(~inside.any(1, keepdim=True), 0)
 
 
 class Classifier(nn.Module):
@@ -80,7 +129,8 @@ class Classifier(nn.Module):
 
     def place(self, encoded: Encoded, device: torch.device) -> Rows:
         """Return a split whose `gather` makes the batches for `forward`; call it after `cut_vocabulary`."""
-        return self.flat.place(encoded, device) if self.flat else PaddedRows(encoded, config=self.config, device=device)
+        row_of = self.flat.row_of if self.flat else None
+        return Rows(encoded, device, config=self.config, row_of=row_of)
 
     def cut_vocabulary(self, tokens: NDArray[np.int32]) -> None:
         """Train only the embedding rows of `tokens`, if the engine can."""
@@ -105,16 +155,15 @@ def load_trainable(folder: Path, config: RunConfig, *, outputs: int, head_seed: 
 
     A UsageError, too, if it has no such part as is to be frozen.
     """
-    known = {name: getattr(config.trainer, name) for name in ("engine", "dropout", "head_dropout")}
-    known |= {"head": config.head, "peft": config.peft if config.peft.method != "none" else None}
-    model = load_classifier(folder, outputs=outputs, head_seed=head_seed, **known)
+    known: dict[str, Any] = {name: getattr(config.trainer, name) for name in ("engine", "dropout", "head_dropout")}
+    model = load_classifier(folder, outputs=outputs, head_seed=head_seed, head=config.head, peft=config.peft, **known)
     if config.freeze != "none":
         freeze(model.whole, config.freeze)
     return model
 
 
 def load_classifier(
-    folder: Path,
+    source: Path | PretrainedConfig,
     *,
     outputs: int,
     head_seed: int,
@@ -126,21 +175,19 @@ def load_classifier(
 ) -> Classifier:
     """Load a pretrained encoder with a new head, which is drawn from `head_seed` alone.
 
-    BERT's pooler keeps its pretrained weights where the folder has them, as in transformers.
+    BERT's pooler keeps its pretrained weights where the folder has them, as in transformers. `engine`, `dropout`,
+    `head_dropout` (None: the encoder's own), `head` and `peft` are as in a run's configuration.
 
     Args:
+        source: the encoder's folder; or its configuration, for one of random weights, drawn from the seed too.
         outputs: logits per row; 1 for regression.
-        engine: flat, padded, or auto: flat where its logits equal those of the padded engine.
-        dropout: in place of every dropout in the folder's configuration.
-        head_dropout: in place of the head's.
-        head: the family's own in transformers (default), or one of `heads.POOLINGS`.
-        peft: which weights are trained; None: all.
 
     Raises:
         InputError: the folder's configuration or weights cannot be used.
         UsageError: the flat engine does not serve this encoder, or it lacks the dropout, layers or biases asked for.
     """
-    config = read_model_config(folder)
+    folder = source if isinstance(source, Path) else None
+    config = read_model_config(source) if isinstance(source, Path) else type(source).from_dict(source.to_dict())
     usual = {name: p for name, p in config.to_dict().items() if "dropout" in name and isinstance(p, int | float)}
     if dropout is not None:
         if not usual:
@@ -150,9 +197,21 @@ def load_classifier(
         config.update({HEAD_KEY: head})
     elif hasattr(config, HEAD_KEY):  # of the run that this one starts from
         delattr(config, HEAD_KEY)
-    model = _build(config, folder, outputs=outputs, seed=head_seed, engine=engine, peft=peft)
+    if reason := why_refused(config):
+        raise InputError(f"{name_of(config)}: {reason}")
+    config.problem_type = None  # an earlier head's, which may not go with this one's outputs
+    config.num_labels = outputs
+    # torch and transformers draw from the global seed stream while they build; the caller's is restored.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(head_seed)
+        try:
+            whole = _join(config, folder)
+        except (ValueError, RuntimeError, AttributeError) as error:
+            raise InputError(f"{name_of(config)}: no classifier can be made from it ({reason_of(error)})") from error
+        adapters = tune(whole, peft) if peft and peft.method != "none" else None
+    model = Classifier(whole, engine=engine, adapters=adapters)
     model.usual_dropout = usual
-    inside = {*model.whole.base_model.modules()}
+    inside = {*whole.base_model.modules()}
     own = [each for each in model.modules() if isinstance(each, nn.Dropout) and each not in inside]
     if head_dropout is not None and not own:
         raise UsageError(f"trainer.head_dropout={head_dropout}: this head has no dropout; must be null")
@@ -160,15 +219,6 @@ def load_classifier(
         for module in own:  # that of a head of ours may be in no configuration
             module.p = wanted
     return model
-
-
-def make_classifier(config: PretrainedConfig, *, outputs: int, seed: int, engine: str = "auto") -> Classifier:
-    """Make a classifier of random weights, all drawn from the seed: only for measuring speed and size.
-
-    The configuration is copied; the other arguments and the errors are those of `load_classifier`.
-    """
-    config = type(config).from_dict(config.to_dict())
-    return _build(config, None, outputs=outputs, seed=seed, engine=engine, peft=None)
 
 
 def load_saved_classifier(folder: Path, *, outputs: int, engine: str = "auto") -> Classifier:
@@ -193,25 +243,23 @@ def load_saved_classifier(folder: Path, *, outputs: int, engine: str = "auto") -
 def load_texts(folder: Path, config: RunConfig) -> TextEncoder:
     """Load the tokenizer of a run.
 
-    A UsageError for rows longer than the encoder's positions, of which a prefix takes the first. A tokenizer whose
-    padding token is not the model's is warned of, as published models have it, which harms none; an InputError if it
-    gives the model's padding id to a token that rows can hold, which then has no position.
+    A UsageError for rows longer than the encoder's positions, of which a prefix takes the first. An InputError for a
+    tokenizer that gives the model's padding id to a token that rows can hold, which then has no position.
     """
     model, prefix, asked = read_model_config(folder), config.peft.tokens or 0, config.trainer.max_length
-    positions = max_positions(model)
-    if positions <= prefix:
-        raise UsageError(f"peft.tokens={prefix}: must be below {positions}, the positions of this encoder")
-    if asked > positions - prefix:
-        words = f"{positions - prefix} tokens" + (f" beside the {prefix} of peft.tokens" if prefix else "")
+    room = max(0, max_positions(model) - prefix)
+    if asked > room:
+        words = f"{room} tokens" + (f" beside the {prefix} of peft.tokens" if prefix else "")
         raise UsageError(f"trainer.max_length={asked}: this encoder has positions for at most {words}")
     texts = TextEncoder(folder, max_length=asked)
     ours, its = model.pad_token_id, texts.padding_id
-    if ours is not None and its is not None and ours != its:
-        words = f"encoder folder {folder}: pad_token_id is {ours} in its config.json, but its tokenizer pads with {its}"
-        token = texts.tokenizer.id_to_token(ours) if first_position(model) else None
-        if token and not _NEVER_IN_ROWS.fullmatch(token):
-            raise InputError(f"{words}, and {ours} is {quote(token)}; take config.json and tokenizer from one model")
-        _warn_once("%s; are both of one model?", words)
+    token = (
+        texts.tokenizer.id_to_token(ours) if first_position(model) and None not in (ours, its) and ours != its else None
+    )
+    if token and not _NEVER_IN_ROWS.fullmatch(token):
+        words = f"pad_token_id is {ours} in its config.json, but its tokenizer pads with {its}, and {ours} is"
+        way_out = "take config.json and tokenizer from one model"
+        raise InputError(f"encoder folder {folder}: {words} {quote(token)}; {way_out}")
     return texts
 
 
@@ -242,16 +290,12 @@ def save_classifier(model: Classifier, folder: Path, *, pretrained: Path, labels
         config.label2id = {label: code for code, label in enumerate(labels)}
     state = {name: value.detach().cpu() for name, value in model.standard_state().items()}
     try:
-        if pooling := getattr(config, HEAD_KEY, None):
-            config.architectures = [type(model.whole.base_model).__name__]  # what transformers can make of it
-            config.save_pretrained(folder)
-            save_file({name: each.contiguous() for name, each in state.items()}, folder / "model.safetensors", _FORMAT)
-            (folder / "README.md").write_text(README.format(pooling=pooling), encoding="utf-8")
-        else:
-            with torch.device("meta"):
-                whole = AutoModelForSequenceClassification.from_config(config)  # type: ignore[no-untyped-call]
-            whole.load_state_dict(state, assign=True)
-            whole.save_pretrained(folder)
+        pooling = getattr(config, HEAD_KEY, None)
+        with torch.device("meta"):  # of a head of ours, transformers makes the encoder alone
+            whole = (AutoModel if pooling else AutoModelForSequenceClassification).from_config(config)  # type: ignore[no-untyped-call]
+        whole.save_pretrained(folder, state_dict=state)
+        if pooling:
+            (folder / "README.md").write_text(_README.format(pooling=pooling), encoding="utf-8")
     except SafetensorError as error:  # what it raises for a full disk
         raise OSError(errno.EIO, str(error)) from error
     for path in tokenizer_files(pretrained):  # so that earlier versions of transformers load them too
@@ -265,25 +309,6 @@ def save_classifier(model: Classifier, folder: Path, *, pretrained: Path, labels
         if load_tokenizer(folder).backend_tokenizer.to_str() != wanted:
             why = "its tokenizer would give other tokens once it is saved, so no model can be kept"
             raise InputError(f"{pretrained}: {why}")
-
-
-def _build(
-    config: PretrainedConfig, folder: Path | None, *, outputs: int, seed: int, engine: str, peft: PeftConfig | None
-) -> Classifier:
-    where = f"encoder folder {folder}" if folder else config.model_type
-    if reason := why_refused(config):
-        raise InputError(f"{where}: {reason}")
-    config.problem_type = None  # an earlier head's, which may not go with this one's outputs
-    config.num_labels = outputs
-    # torch and transformers draw from the global seed stream while they build; the caller's is restored.
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        try:
-            whole = _join(config, folder)
-        except (ValueError, RuntimeError, AttributeError) as error:
-            raise InputError(f"{where}: no classifier can be made from it ({reason_of(error)})") from error
-        adapters = tune(whole, peft) if peft else None
-    return Classifier(whole, engine=engine, adapters=adapters)
 
 
 def _join(config: PretrainedConfig, folder: Path | None) -> PreTrainedModel:

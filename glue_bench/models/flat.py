@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface, PretrainedConfig, PreTrainedModel
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 from transformers.modeling_outputs import BaseModelOutputWithPooling
@@ -35,10 +35,10 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from glue_bench.data.encoding import Encoded
 from glue_bench.errors import InputError
 from glue_bench.models import kernels
-from glue_bench.models.families import family_of, first_position, max_positions, padding_id
+from glue_bench.models.families import family_of, max_positions, padding_id
 from glue_bench.models.kernels import AttentionKind, FlatBatch, Noise, attend, drop, look_up, pick
-from glue_bench.models.packing import FlatRows
-from glue_bench.models.padded import PaddedRows, name_of, padded_logits
+from glue_bench.models.packing import Rows
+from glue_bench.models.padded import name_of, padded_logits, rectangle
 from glue_bench.models.products import OneDNNLinear, is_onednn
 from glue_bench.text import first_line
 
@@ -72,10 +72,8 @@ class FlatModel:
         """Replace what mixes tokens."""
         self._whole, self._base, config = whole, whole.base_model, whole.config
         names = family_of(config).layer
-        self._first_position = first_position(config)
-        self._last_type = int(getattr(config, "type_vocab_size", 1) or 1) - 1  # RoBERTa has one type for both texts
         self._accepted = inspect.signature(self._base.forward).parameters.keys()
-        self._row_of: NDArray[np.int64] | None = None  # token id to row of a cut table
+        self.row_of: NDArray[np.int64] | None = None  # token id to row of a cut table
         self._uncut: tuple[Tensor, Tensor, int | None] | None = None  # table, its kept rows, and its padding row
         self.form = FORMS[0] if names else FORMS[1]
         self._base.set_attn_implementation(_NAME)  # type: ignore[operator]
@@ -97,7 +95,7 @@ class FlatModel:
             plain = kernels.is_plain(next(self._base.parameters()))
             now = Pass(batch=batch, noise=Noise(batch) if self._whole.training and plain else None)
             ids = batch.input_ids.index_select(0, batch.first)[:, None].long()
-            mask = _row_mask(batch) if self.form == "all" else torch.ones_like(ids)
+            mask = rectangle(batch)[0] if self.form == "all" else torch.ones_like(ids)
         else:
             now, ids = Pass(batch=batch), torch.zeros(len(batch), 1, dtype=torch.long, device=batch.device)
             mask = torch.ones_like(ids)
@@ -108,18 +106,6 @@ class FlatModel:
             current_pass.reset(token)
         return logits
 
-    def place(self, encoded: Encoded, device: torch.device) -> FlatRows:
-        """Return a split on the device, for the current embedding table. RoBERTa's positions do not count padding."""
-        starts, pad_id = encoded.offsets[:-1], self._first_position - 1  # where they count from 0, no token has this id
-        padding = encoded.tokens == pad_id
-        real = np.cumsum(~padding)
-        before = real[starts] - ~padding[starts]  # (n,) real tokens of earlier rows
-        positions = np.where(padding, pad_id, real - np.repeat(before, encoded.lengths()) + pad_id)
-        words = encoded.tokens if self._row_of is None else self._row_of[encoded.tokens]
-        types = np.minimum(encoded.types, self._last_type)
-        columns = np.stack([words, positions, types]).astype(np.int32)
-        return FlatRows(encoded.offsets, columns=columns, device=device)
-
     def cut_vocabulary(self, tokens: NDArray[np.int32]) -> None:
         """Keep only the embedding rows of `tokens`, as a new parameter; `restore_vocabulary` undoes it.
 
@@ -127,22 +113,20 @@ class FlatModel:
         """
         words: Any = self._base.get_input_embeddings()  # type: ignore[operator]
         kept, table, padding = np.flatnonzero(np.bincount(tokens)), words.weight.detach(), words.padding_idx
-        self._row_of = np.full(len(table), -1)
-        self._row_of[kept] = np.arange(len(kept))
+        self.row_of = np.full(len(table), -1)
+        self.row_of[kept] = np.arange(len(kept))
         self._uncut = table, torch.from_numpy(kept).to(table.device), padding
         words.weight = nn.Parameter(table[self._uncut[1]], requires_grad=words.weight.requires_grad)
         # The padding token's row gets no gradient, as in transformers; it is rarely among the kept ones.
-        words.padding_idx = None if padding is None or self._row_of[padding] < 0 else int(self._row_of[padding])
+        words.padding_idx = None if padding is None or self.row_of[padding] < 0 else int(self.row_of[padding])
 
     def restore_vocabulary(self, *, decay: float) -> None:
         """Restore the whole table: trained rows as they are, the others multiplied by `decay`."""
         if self._uncut is None:
             return
         words: Any = self._base.get_input_embeddings()  # type: ignore[operator]
-        (whole, rows, words.padding_idx), self._uncut, self._row_of = self._uncut, None, None
-        table = whole.to(words.weight.device)
-        if decay != 1:
-            table.mul_(decay)
+        (whole, rows, words.padding_idx), self._uncut, self.row_of = self._uncut, None, None
+        table = whole.to(words.weight.device).mul_(decay)
         table[rows.to(table.device)] = words.weight.detach()
         words.weight = nn.Parameter(table, requires_grad=words.weight.requires_grad)
 
@@ -152,9 +136,8 @@ class FlatModel:
             names = self._accepted & {"input_ids", "position_ids", "token_type_ids"}
             hidden: Tensor = original(**{name: getattr(batch, name)[None] for name in names})[0].squeeze(0)
             if self.form == "all":
-                inside = _row_mask(batch)
-                places = batch.starts[:-2, None] + torch.arange(inside.shape[1], device=hidden.device)
-                states = hidden[torch.where(inside, places, 0)] * inside[:, :, None]
+                inside, places = rectangle(batch)
+                states = hidden[places] * inside[:, :, None]
             else:
                 states = (hidden if self.form == "last" else pick(hidden, batch.first))[:, None]
         else:
@@ -189,19 +172,24 @@ def check(whole: PreTrainedModel, *, why_padded: str = "") -> tuple[FlatModel | 
     That is not tried if `why_padded` rules it out. An InputError if transformers cannot compute rows, or if what it
     computes of a row changes with the rows beside it.
     """
-    training, states = whole.training, list[Tensor]()  # of the first tokens, in every pass
+    config, training, states = whole.config, whole.training, list[Tensor]()  # of the first tokens, in every pass
+    window = int(getattr(config, "sliding_window", None) or 0)  # which the first row is longer than
+    lengths = [min(length, max_positions(config)) for length in (window + _LENGTHS[0], *_LENGTHS[1:])]
+    tokens = np.random.default_rng(0).integers(0, int(config.vocab_size), sum(lengths), dtype=np.int32)
+    tokens[tokens == padding_id(config)] = (padding_id(config) + 1) % int(config.vocab_size)
+    types, offsets = np.zeros(len(tokens), dtype=np.uint8), np.concatenate([[0], np.cumsum(lengths)])
+    encoded = Encoded(tokens=tokens, types=types, offsets=offsets, truncated=0)
     hook = whole.base_model.register_forward_hook(lambda _module, _given, found: states.append(found[0][:, 0]))
     whole.train(False)
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            encoded = _random_rows(whole.config)
-            rows = PaddedRows(encoded, config=whole.config, device=_CPU)
+            rows = Rows(encoded, _CPU, config=config)
             one = np.argsort(encoded.lengths())[1:2]  # neither the longest nor a single token
             logits, alone = (padded_logits(whole, rows.gather(each)) for each in (np.arange(len(encoded)), one))
             difference = max(_difference(alone, logits[one]), _difference(states[1], states[0][one]))
             if difference > _PADDING_TOLERANCE:
                 why = f"a row's logits or states change by {difference:.0e} with the padding of its batch, so scores"
-                raise InputError(f"{name_of(whole)}: {why} would depend on the batch size; use another encoder")
+                raise InputError(f"{name_of(config)}: {why} would depend on the batch size; use another encoder")
             return (None, why_padded) if why_padded else _flatten(whole, encoded, logits=logits, states=states)
     finally:
         hook.remove()
@@ -217,7 +205,8 @@ def _flatten(
         # With a cut table, so that a model that reads token ids elsewhere is found out, too.
         flat.cut_vocabulary(encoded.tokens)
         try:
-            batch = flat.place(encoded, _CPU).gather(np.arange(len(encoded)))
+            rows = Rows(encoded, _CPU, config=whole.config, row_of=flat.row_of)
+            batch = rows.gather(np.arange(len(encoded)))
             for form in FORMS[FORMS.index(flat.form) :]:
                 flat.form = form
                 found = flat(batch)
@@ -231,16 +220,6 @@ def _flatten(
         why = f"the flat engine cannot run it: {first_line(error)}"
     whole.base_model.set_attn_implementation(usual or "eager")  # type: ignore[operator]
     return None, why
-
-
-def _random_rows(config: PretrainedConfig) -> Encoded:
-    window = int(getattr(config, "sliding_window", None) or 0)  # which the first row is longer than
-    lengths = [min(length, max_positions(config)) for length in (window + _LENGTHS[0], *_LENGTHS[1:])]
-    tokens = np.random.default_rng(0).integers(0, int(config.vocab_size), sum(lengths))
-    tokens[tokens == padding_id(config)] = (padding_id(config) + 1) % int(config.vocab_size)
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    types = np.zeros(len(tokens), dtype=np.uint8)
-    return Encoded(tokens=tokens.astype(np.int32), types=types, offsets=offsets, truncated=0)
 
 
 def _difference(found: Tensor, expected: Tensor) -> float:
@@ -288,13 +267,6 @@ def _use_rectangles(base: nn.Module) -> None:
     for module in base.modules():
         if type(module).__name__ in _RELATIVE:
             _replace_in_a_pass(module, "forward", by=attend)
-
-
-def _row_mask(batch: FlatBatch) -> Tensor:
-    """Return which of the places of the rows, (B, L) bool, have a token."""
-    lengths = batch.starts[1:-1] - batch.starts[:-2]
-    longest = batch.longest if batch.starts.is_cuda else int(lengths.max())
-    return torch.arange(longest, device=lengths.device) < lengths[:, None]
 
 
 def _linear(_: Pass, original: Callable[..., Any], *states: Tensor, module: nn.Linear) -> Any:

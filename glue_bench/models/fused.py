@@ -7,7 +7,7 @@ Shapes are written with the letters of the module `kernels`; K tokens that a lay
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import torch
 import triton
@@ -89,17 +89,6 @@ class FlatWeights:
             self.low.copy_(self.master)
 
 
-class _Layer(NamedTuple):
-    """What a layer's backward pass needs."""
-
-    products: list[tuple[str, Tensor, int]]  # of attention: first layer, what it was applied to, how many layers
-    attended: tuple[Tensor, ...]  # as `_attend` returns it
-    normed: Normed  # (K, H)
-    inner: Tensor  # (K, I) before the activation
-    activated: Tensor  # (K, I)
-    finished: Normed  # (K, H)
-
-
 class FusedClassifier:
     """A classifier in training on static batches."""
 
@@ -133,7 +122,7 @@ class _Pass:
         self._fused, self._batch, self._add = fused, batch, add
         self._weights, self._base, self._config = fused.weights, fused.base, config
         self._seed = cast(Tensor, batch.seed).view(torch.int64)
-        self._saved = list[_Layer]()  # of those layers that the backward pass has not reached
+        self._saved = list[tuple[Any, ...]]()  # by `_layer`, of those layers that the backward pass has not reached
         self._last = int(config.num_hidden_layers) - 1
         self._heads, self._depth = config.num_attention_heads, config.hidden_size // config.num_attention_heads
         self._padded_depth = max(16, triton.next_power_of_2(self._depth))
@@ -189,37 +178,38 @@ class _Pass:
         """Apply a layer to (T, H) states; the last one only for the first tokens."""
         name = f"{self._base}encoder.layer.{number}."
         query, key = f"{name}attention.self.query", f"{name}attention.self.key"
-        kept, products = hidden, [(query, hidden, 3)]
+        kept, products = hidden, [(query, hidden, 3)]  # the first, what they are applied to, and how many
         if number == self._last:
             kept = hidden.index_select(0, self._batch.first)
             products = [(query, kept, 1), (key, hidden, 2)]
         q, k, v = (part for first, states, parts in products for part in self._project(states, first, parts=parts))
         attended = self._attend(q, k, value=v, number=number)
         normed = self._add_norm(f"{name}attention.output", attended[-1], residual=kept, site=2 * number + 1)
-        (inner,) = self._project(normed.out, f"{name}intermediate.dense")
+        (inner,) = self._project(normed.out, f"{name}intermediate.dense")  # (K, I)
         activated = functional.gelu(inner)
         finished = self._add_norm(f"{name}output", activated, residual=normed.out, site=2 * number + 2)
-        self._saved.append(_Layer(products, attended, normed, inner, activated, finished))
+        self._saved.append((products, attended, normed, inner, activated, finished))
         return finished.out
 
     def _layer_backward(self, number: int, grads: Sequence[Tensor]) -> Sequence[Tensor]:
         """Write a layer's gradients; return one or two parts of that of its inputs, (T, H)."""
-        name, saved = f"{self._base}encoder.layer.{number}.", self._saved.pop()
-        residual, branch = self._norm_backward(f"{name}output", grads, normed=saved.finished, site=2 * number + 2)
-        lower = self._product_backward(f"{name}output.dense", branch, inputs=saved.activated)
-        lower = self._column_sums(lower, f"{name}intermediate.dense", gelu_of=saved.inner)
-        lower = self._product_backward(f"{name}intermediate.dense", lower, inputs=saved.normed.out)
+        name = f"{self._base}encoder.layer.{number}."
+        products, attended, normed, inner, activated, finished = self._saved.pop()
+        residual, branch = self._norm_backward(f"{name}output", grads, normed=finished, site=2 * number + 2)
+        lower = self._product_backward(f"{name}output.dense", branch, inputs=activated)
+        lower = self._column_sums(lower, f"{name}intermediate.dense", gelu_of=inner)
+        lower = self._product_backward(f"{name}intermediate.dense", lower, inputs=normed.out)
         residual, branch = self._norm_backward(
-            f"{name}attention.output", (lower, residual), normed=saved.normed, site=2 * number + 1
+            f"{name}attention.output", (lower, residual), normed=normed, site=2 * number + 1
         )
-        lower = self._product_backward(f"{name}attention.output.dense", branch, inputs=saved.attended[-1])
+        lower = self._product_backward(f"{name}attention.output.dense", branch, inputs=attended[-1])
         joined, into = list[Tensor](), list[Tensor]()
-        for _, states, parts in saved.products:
+        for _, states, parts in products:
             joined.append(lower.new_empty(len(states), parts * lower.shape[1]))
             into += joined[-1].chunk(parts, dim=1)
-        self._attend_backward(lower, saved.attended, into=into, number=number)
+        self._attend_backward(lower, attended, into=into, number=number)
         below = []
-        for (first, states, parts), grad in zip(saved.products, joined, strict=True):
+        for (first, states, parts), grad in zip(products, joined, strict=True):
             self._column_sums(grad, first)
             below.append(self._product_backward(first, grad, inputs=states, parts=parts))
         if number < self._last:

@@ -12,20 +12,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from transformers import PretrainedConfig
 
+from glue_bench.data.encoding import Encoded
+from glue_bench.models.families import first_position
 from glue_bench.models.kernels import FlatBatch
+from glue_bench.models.placement import Layout
 
 _ALIGNED = 4  # numbers: 16 bytes, what kernels ask of a pointer
 _WIDTHS = (32, 64, 128, 256, 512)  # that `FlatBatch.longest` goes up to: few, since shapes depend on it
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
-    """What the shapes of a batch may depend on. The defaults are the batch's own rows and tokens, nothing added."""
-
-    bucket: int = 1  # T is a multiple of it, by one filler row at the end
-    rows: int | None = None  # B, with absent rows of no tokens at the end; None: as many as there are
-    segments: bool = False  # whether tokens are sorted by word and position, for the gradients of their tables
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,23 +52,33 @@ def pack(arrays: Mapping[str, NDArray[np.generic]], device: torch.device, *, lon
         kind = torch.float32 if array.dtype.kind == "f" else torch.int32
         places[name] = slice(total, total + array.size), kind
         total += -(-array.size // _ALIGNED) * _ALIGNED
-    packed = Packed(
-        buffer=torch.empty(total, dtype=torch.int32, pin_memory=device.type == "cuda"), places=places, longest=longest
-    )
+    buffer = torch.empty(total, dtype=torch.int32, pin_memory=device.type == "cuda")
+    packed = Packed(buffer=buffer, places=places, longest=longest)
     for name, view in packed.views().items():
         view.numpy()[:] = arrays[name].reshape(-1)
     return packed
 
 
-class FlatRows:
+class Rows:
     """An encoded split, in batches without padding."""
 
-    def __init__(self, offsets: NDArray[np.int64], *, columns: NDArray[np.int32], device: torch.device) -> None:
-        """Hold a split; its batches go to the device. `offsets`, (n + 1,), are as in `Encoded`.
+    def __init__(
+        self, encoded: Encoded, device: torch.device, *, config: PretrainedConfig, row_of: NDArray[Any] | None = None
+    ) -> None:
+        """Hold a split for a model; its batches go to the device.
 
-        The `columns`, (3, all tokens), are row of the embedding table, position id and type of each token.
+        Position ids restart with every row; RoBERTa's do not count padding tokens. `row_of` tells the row of each token
+        id in a cut embedding table.
         """
-        self._offsets, self._columns, self._device = offsets, columns, device
+        self._offsets, self._device = encoded.offsets, device
+        pad_id = first_position(config) - 1  # where positions count from 0, no token has this id
+        padding = encoded.tokens == pad_id
+        real = np.cumsum(~padding)
+        before = real[encoded.offsets[:-1]] - ~padding[encoded.offsets[:-1]]  # (n,) real tokens of earlier rows
+        positions = np.where(padding, pad_id, real - np.repeat(before, encoded.lengths()) + pad_id)
+        words = encoded.tokens if row_of is None else row_of[encoded.tokens]
+        types = np.minimum(encoded.types, int(getattr(config, "type_vocab_size", 0) or 1) - 1)  # RoBERTa has one
+        self._columns = np.stack([words, positions, types]).astype(np.int32)  # (3, all tokens)
 
     def gather(self, rows: NDArray[np.int64], *, layout: Layout | None = None) -> FlatBatch:
         """Return the batch of these rows, in this order; rows of similar length should be neighbours."""
@@ -96,7 +101,9 @@ class FlatRows:
         if layout.segments:
             arrays |= _sort("word", columns[0]) | _sort("position", columns[1])
         longest = int(max(lengths.max(), total - real))
-        return pack({**arrays, **extras}, self._device, longest=next((w for w in _WIDTHS if w >= longest), longest))
+        if layout.bucket > 1:
+            longest = next((width for width in _WIDTHS if width >= longest), longest)
+        return pack({**arrays, **extras}, self._device, longest=longest)
 
     def unpack(self, packed: Packed) -> FlatBatch:
         """Return a batch whose arrays are views of a buffer on the device."""

@@ -6,23 +6,19 @@ Shapes: B rows, L tokens of the longest of them.
 """
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from transformers import CONFIG_MAPPING, AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 from transformers import __version__ as transformers_version
 from transformers.utils import logging as transformers_logging
 
-from glue_bench.data.encoding import Encoded
 from glue_bench.errors import InputError, close_match, list_names
 from glue_bench.models.families import padding_id
-from glue_bench.models.packing import Layout, Packed, pack
+from glue_bench.models.kernels import FlatBatch
 from glue_bench.models.placement import is_out_of_memory
 from glue_bench.models.pretrained import weight_files
 from glue_bench.reading import read_json
@@ -35,7 +31,7 @@ _LAYER = re.compile(r"\b(layers?|block|h)\.\d+\.")
 # Arguments of every from_pretrained call, and of those for weights.
 SAFELY: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 _LOADING = {**SAFELY, "weights_only": True, "dtype": torch.float32}
-_LOADING |= {"output_loading_info": True, "ignore_mismatched_sizes": True}  # `_misfit` says what does not fit
+_LOADING |= {"output_loading_info": True, "ignore_mismatched_sizes": True}  # `load_transformer` says what does not fit
 
 # What a config.json could otherwise choose: the code that computes attention or experts (from the hub, even) or joins
 # modules, the name of the weights' file, their type, the form of the output, and what is computed in parts or twice to
@@ -64,57 +60,39 @@ _LIMITS: tuple[tuple[str, float, float], ...] = (
 )
 
 
-# The arguments of a transformers model, each (B, L) int64; without token_type_ids for a model with at most one type.
-PaddedBatch = dict[str, Tensor]
+def rectangle(batch: FlatBatch) -> tuple[Tensor, Tensor]:
+    """Return which of the places of the rows, (B, L) bool, have a token, and which one; 0 where there is none."""
+    lengths = batch.starts[1:-1] - batch.starts[:-2]
+    columns = torch.arange(batch.longest if lengths.is_cuda else int(lengths.max()), device=lengths.device)
+    inside = columns < lengths[:, None]
+    return inside, torch.where(inside, batch.starts[:-2, None] + columns, 0)
 
 
-class PaddedRows:
-    """An encoded split, for a model that needs padding."""
-
-    def __init__(self, encoded: Encoded, *, config: PretrainedConfig, device: torch.device) -> None:
-        """Hold a split; its batches go to the device."""
-        self._encoded, self._device, self._pad_id = encoded, device, padding_id(config)
-        types = int(getattr(config, "type_vocab_size", 0)) > 1
-        self._names = ("input_ids", "attention_mask", *(("token_type_ids",) if types else ()))
-
-    def gather(self, rows: NDArray[np.int64], *, layout: Layout | None = None) -> PaddedBatch:
-        """Return the batch of these rows, in this order, padded to the longest of them."""
-        return self.unpack(self.pack(rows, layout=layout, extras={}).to(self._device))
-
-    def pack(self, rows: NDArray[np.int64], *, layout: Layout | None, extras: Mapping[str, NDArray[Any]]) -> Packed:  # noqa: ARG002 - transformers' modules take a batch as it is
-        """Return what `unpack` turns into the batch of these rows, with other arrays in the same buffer."""
-        encoded = self._encoded
-        lengths = encoded.offsets[rows + 1] - encoded.offsets[rows]  # (B,)
-        longest = int(lengths.max())
-        columns = np.arange(longest)  # (L,)
-        mask = columns < lengths[:, None]  # (B, L)
-        places = np.where(mask, encoded.offsets[rows][:, None] + columns, 0)  # (B, L) into the flat array
-        ids = np.where(mask, encoded.tokens[places], self._pad_id)
-        arrays = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.where(mask, encoded.types[places], 0)}
-        return pack({**arrays, **extras}, self._device, longest=longest)
-
-    def unpack(self, packed: Packed) -> PaddedBatch:
-        """Return the batch that is in a buffer on the device."""
-        views = packed.views()
-        return {name: views[name].view(-1, packed.longest).long() for name in self._names}
+def pad(batch: FlatBatch, config: PretrainedConfig) -> dict[str, Tensor]:
+    """Return the arguments of a transformers model, each (B, L) int64; without types for a model with at most one."""
+    inside, places = rectangle(batch)
+    found = {"input_ids": torch.where(inside, batch.input_ids[places], padding_id(config)), "attention_mask": inside}
+    if int(getattr(config, "type_vocab_size", 0) or 0) > 1:
+        found["token_type_ids"] = batch.token_type_ids[places] * inside
+    return {name: each.long() for name, each in found.items()}
 
 
-def padded_logits(whole: PreTrainedModel, batch: PaddedBatch) -> Tensor:
-    """Return the logits of a padded batch, (B, outputs); an InputError if transformers cannot compute them."""
+def padded_logits(whole: PreTrainedModel, batch: FlatBatch) -> Tensor:
+    """Return the logits of a batch, (B, outputs); an InputError if transformers cannot compute them."""
+    given = pad(batch, whole.config)
     try:
-        logits: Tensor = whole(**batch).logits
+        logits: Tensor = whole(**given).logits
     except Exception as error:  # each family has limits of its own, and names them in its own way
         if is_out_of_memory(error) or "CUDA error" in str(error):
             raise
-        size = " of ".join(map(plural, batch["input_ids"].shape, ("row", "token")))
-        raise InputError(f"{name_of(whole)}: its model cannot compute {size} ({reason_of(error)})") from error
+        size = " of ".join(map(plural, given["input_ids"].shape, ("row", "token")))
+        raise InputError(f"{name_of(whole.config)}: its model cannot compute {size} ({reason_of(error)})") from error
     return logits
 
 
-def name_of(whole: PreTrainedModel) -> str:
+def name_of(config: PretrainedConfig) -> str:
     """Return how messages name a model: by its folder, or the family of one that was made here."""
-    folder = whole.config.name_or_path
-    return f"encoder folder {folder}" if folder else str(whole.config.model_type)
+    return f"encoder folder {config.name_or_path}" if config.name_or_path else str(config.model_type)
 
 
 def read_model_config(folder: Path) -> PretrainedConfig:
@@ -150,22 +128,6 @@ def read_model_config(folder: Path) -> PretrainedConfig:
     return config
 
 
-def _check_types(path: Path) -> None:
-    """Refuse a file of weights with a weight that is no plain number, which transformers would round or misread."""
-    if path.suffix == ".bin":
-        held = torch.load(path, map_location="meta", weights_only=True)
-        kinds = {name: str(each.dtype)[6:].upper() for name, each in held.items() if isinstance(each, Tensor)}
-    else:
-        try:
-            with safe_open(path, framework="pt") as stream:
-                kinds = {name: stream.get_slice(name).get_dtype() for name in stream.keys()}  # noqa: SIM118
-        except SafetensorError as error:
-            raise SafetensorError(f"{path.name} is damaged, download it again: {error}") from error
-    for name, kind in kinds.items():
-        if _WEIGHT.search(name) and kind.replace("FLOAT", "F") not in _PLAIN:
-            raise ValueError(f"{name} has the type {kind}; must be {list_names(_PLAIN)}, as before any quantization")
-
-
 def load_transformer(
     folder: Path, config: PretrainedConfig, *, kind: Any = AutoModel
 ) -> tuple[PreTrainedModel, set[str]]:
@@ -177,22 +139,25 @@ def load_transformer(
     # `resolve_pretrained` lets a file of torch's in on request only.
     files = weight_files(folder)  # with an index first, if there are several
     try:
-        for path in files[1:] or files:
-            _check_types(path)
+        for path in files[1:] or files:  # transformers would round or misread a weight that is no plain number
+            if path.suffix == ".bin":
+                held = torch.load(path, map_location="meta", weights_only=True)
+                kinds = {name: str(each.dtype)[6:].upper() for name, each in held.items() if isinstance(each, Tensor)}
+            else:
+                with safe_open(path, framework="pt") as stream:
+                    kinds = {name: stream.get_slice(name).get_dtype() for name in stream.keys()}  # noqa: SIM118
+            for name, kept in kinds.items():
+                if _WEIGHT.search(name) and kept.replace("FLOAT", "F") not in _PLAIN:
+                    must = f"must be {list_names(_PLAIN)}, as before any quantization"
+                    raise ValueError(f"{name} has the type {kept}; {must}")
         with torch.random.fork_rng(devices=[]):
             plain = [path.suffix for path in files] != [".bin"]
             model, info = kind.from_pretrained(folder, config=config, use_safetensors=plain, **_LOADING)
     except Exception as error:  # safetensors and transformers raise many kinds
         if is_out_of_memory(error):
             raise
-        raise InputError(f"encoder folder {folder}: its weights cannot be loaded ({reason_of(error)})") from error
-    if why := _misfit(model, info):
-        raise InputError(f"encoder folder {folder}: {why}")
-    return model, {*info["missing_keys"]}
-
-
-def _misfit(model: PreTrainedModel, info: Mapping[str, Any]) -> str:
-    """Return why the weights that were loaded are not those of this model; empty if they are."""
+        why = f"{path.name} is damaged, download it again: " if isinstance(error, SafetensorError) else ""
+        raise InputError(f"encoder folder {folder}: its weights cannot be loaded ({why}{reason_of(error)})") from error
     missing, named, other = {*info["missing_keys"]}, dict(model.named_parameters()), sorted(info["unexpected_keys"])
     needed = [name for name in missing if "pooler" not in name and "position_ids" not in name]
     sized = [f"{name} {' and '.join(map(str, map(tuple, pair)))}" for name, *pair in info.get("mismatched_keys", ())]
@@ -209,5 +174,5 @@ def _misfit(model: PreTrainedModel, info: Mapping[str, Any]) -> str:
         ("NaN or infinite weights: ", broken, "; download it again"),
     ):
         if names:
-            return f"{begin}{list_names(sorted(names), 1)}{end}"
-    return ""
+            raise InputError(f"encoder folder {folder}: {begin}{list_names(sorted(names), 1)}{end}")
+    return model, missing

@@ -15,10 +15,18 @@ from numpy.typing import NDArray
 from glue_bench.errors import UsageError, describe, lack_in
 from glue_bench.machine import MPS_SHARE, TRIED_SHARE, usable_cores
 from glue_bench.models import products
-from glue_bench.models.packing import Layout
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt
 _side_stream = functools.cache(torch.cuda.Stream)  # of a device: cuBLAS keeps memory for each that it has seen
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """What the shapes of a batch may depend on. The defaults are the batch's own rows and tokens, nothing added."""
+
+    bucket: int = 1  # T is a multiple of it, by one filler row at the end
+    rows: int | None = None  # B, with absent rows of no tokens at the end; None: as many as there are
+    segments: bool = False  # whether tokens are sorted by word and position, for the gradients of their tables
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,10 +47,6 @@ class Placement:
     def autocast(self) -> torch.autocast:
         """Return the context of a forward pass; weights stay float32."""
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16")
-
-    def own_randomness(self) -> contextlib.AbstractContextManager[None]:
-        """Return the context of training; at its end the caller's global seed streams are restored."""
-        return torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else [])
 
     def seed(self, seed: int) -> None:
         """Start the seed streams that a model on this device draws from, and those of no other device."""

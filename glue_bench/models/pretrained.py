@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from glue_bench.config.schema import EncoderConfig
-from glue_bench.data.hub import AbsentError, cached_file, commit_of, fetch_file, is_commit, look_up, offline_variable
+from glue_bench.data.hub import AbsentError, cached_file, commit_of, fetch_file, look_up, offline_variable
 from glue_bench.errors import InputError, UsageError
 from glue_bench.files import file_sha256
 from glue_bench.reading import is_file_name, open_regular, read_json
@@ -32,7 +32,9 @@ _RARE = (
 _TOKENIZERS = ("tokenizer.json", *_VOCABULARIES, *_RARE_VOCABULARIES)
 TOKENIZER_FILES = (*_OPTIONAL, *_VOCABULARIES, *_RARE)
 _CONFIG = "tokenizer_config.json"
+_HUB: dict[str, Any] = {"repo_type": "model"}  # with id and revision, what the functions of `data.hub` take
 _WEIGHTS, _INDEX, _PICKLED = "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"
+_FORMS = {False: (_WEIGHTS, _INDEX), True: (_WEIGHTS, _INDEX, _PICKLED)}  # by `encoder.allow_bin`
 _LOADED = (
     "only a model that transformers' save_pretrained wrote to safetensors is loaded; of an adapter such as LoRA, save "
     f"what peft's merge_and_unload returns; for a {_PICKLED}, encoder.allow_bin=true"
@@ -71,13 +73,6 @@ def encoder_name(encoder: EncoderConfig) -> str:
     return "".join(char if char.isalnum() or char in "._-" else "-" for char in place).strip(".-_") or "encoder"
 
 
-def pinned_identity(encoder: EncoderConfig) -> dict[str, object] | None:
-    """Return what identifies an encoder on the hub at a pinned commit, which needs no request; None if not pinned."""
-    if encoder.hub_id is None or not is_commit(encoder.revision or ""):
-        return None
-    return {"hub_id": encoder.hub_id, "revision": encoder.revision}
-
-
 def encoder_identity(encoder: EncoderConfig, pretrained: Pretrained) -> dict[str, object]:
     """Return what the scores depend on: the commit for hub files, the files' content for others."""
     if encoder.hub_id is not None:
@@ -94,11 +89,11 @@ def resolve_pretrained(encoder: EncoderConfig) -> Pretrained:
     """
     revision = None
     if encoder.hub_id is not None:
-        place = _place(encoder.hub_id, encoder.revision or "main")
+        place = {**_HUB, "repo_id": encoder.hub_id, "revision": encoder.revision or "main"}
         config = _fetch(["config.json"], place)
         folder, revision = config.parent, commit_of(config, "config.json")
-        place = _place(encoder.hub_id, revision)
-        weights_file = _fetch(_forms(allow_bin=encoder.allow_bin), place)
+        place["revision"] = revision
+        weights_file = _fetch(_FORMS[encoder.allow_bin], place)
         for name in _parts(weights_file) if weights_file.name == _INDEX else ():
             _fetch([name], place)
         fetch_tokenizer(encoder.hub_id, revision)
@@ -155,17 +150,13 @@ def weight_files(folder: Path, *, allow_bin: bool = True) -> list[Path]:
 
     An InputError if the index is damaged, or a file that it names is missing.
     """
-    for name in _forms(allow_bin=allow_bin):
+    for name in _FORMS[allow_bin]:
         if (folder / name).is_file():
             parts = [folder / part for part in _parts(folder / name)] if name == _INDEX else []
             if missing := [path.name for path in parts if not path.is_file()]:
                 raise InputError(f"encoder folder {folder}: no {missing[0]}, which {name} names; download it too")
             return [folder / name, *parts]
     return []
-
-
-def _forms(*, allow_bin: bool) -> tuple[str, ...]:
-    return (_WEIGHTS, _INDEX, _PICKLED)[: 3 if allow_bin else 2]
 
 
 def _parts(index: Path) -> list[str]:
@@ -175,11 +166,6 @@ def _parts(index: Path) -> list[str]:
     if not names or not all(is_file_name(name) and name.endswith(".safetensors") for name in names):
         raise InputError(f"{index}: names no safetensors files")
     return names
-
-
-def _place(hub_id: str, revision: str) -> dict[str, Any]:
-    """Return where a file is, as the functions of `data.hub` take it."""
-    return {"repo_id": hub_id, "revision": revision, "repo_type": "model"}
 
 
 def _fetch(names: Sequence[str], place: Mapping[str, Any]) -> Path:
@@ -200,10 +186,10 @@ def find_not_cached(encoder: EncoderConfig) -> tuple[list[tuple[str, ...]], list
     Returns groups of files of which one is needed, in the order in which they are tried; optional files of which the
     cache does not know whether they exist; and those of them without which it refuses to do when it must not ask.
     """
-    place = _place(encoder.hub_id or "", encoder.revision or "main")
+    place = {**_HUB, "repo_id": encoder.hub_id, "revision": encoder.revision or "main"}
     if config := cached_file(filename="config.json", **place):
         place["revision"] = commit_of(config, "config.json")
-    groups = ("config.json",), _forms(allow_bin=encoder.allow_bin), _TOKENIZERS
+    groups = ("config.json",), _FORMS[encoder.allow_bin], _TOKENIZERS
     missing = [group for group in groups if not any(cached_file(filename=name, **place) for name in group)]
     optional = [name for name in _OPTIONAL if look_up(filename=name, **place) is None]
     return missing, optional, [] if _tokens_are_cached(place) else optional
@@ -214,7 +200,7 @@ def fetch_tokenizer(hub_id: str, commit: str) -> None:
 
     An InputError if the hub cannot be reached, or must not be asked for one that may change the tokens.
     """
-    place = _place(hub_id, commit)
+    place = {**_HUB, "repo_id": hub_id, "revision": commit}
     needed, found = () if _tokens_are_cached(place) else _OPTIONAL, dict[str, Path | None]()
     for name in (*_OPTIONAL, *_VOCABULARIES, *_RARE):
         # Other clients look only for what their tokenizer reads: without a request, the rest is left alone.

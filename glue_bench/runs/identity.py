@@ -14,9 +14,10 @@ from typing import Any
 
 from glue_bench.config.keys import NOT_IN_IDENTITY, fields_of
 from glue_bench.config.schema import REPLACES, WAYS, PeftConfig, RunConfig, TaskConfig, TrainerConfig
+from glue_bench.data.hub import is_commit
 from glue_bench.data.sources import hub_identity, resolve_source
 from glue_bench.errors import UsageError
-from glue_bench.models.pretrained import encoder_identity, encoder_name, pinned_identity, resolve_pretrained
+from glue_bench.models.pretrained import encoder_identity, encoder_name, resolve_pretrained
 
 Inputs = Mapping[str, Mapping[str, object]]  # what identifies encoder and data, under these names
 SCORES_VERSION = 2  # increase it when the code gives other scores for the same request
@@ -76,8 +77,8 @@ def make_requests(config: RunConfig, seeds: list[int], *, starts: Sequence[RunCo
     method = config.peft.method
     if method not in ("none", "bitfit") and importlib.util.find_spec("peft") is None:
         raise UsageError(f"peft={method}: the package peft is not installed: pip install 'glue-bench[peft]'")
-    encoder = pinned_identity(config.encoder)
-    if encoder is None:
+    encoder: dict[str, object] = {"hub_id": config.encoder.hub_id, "revision": config.encoder.revision}
+    if config.encoder.hub_id is None or not is_commit(config.encoder.revision or ""):
         pretrained = resolve_pretrained(config.encoder)
         encoder = encoder_identity(config.encoder, pretrained)
         # From here on a branch is the commit that it stands for now: all seeds of a sweep get the same one.

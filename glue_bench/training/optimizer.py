@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from glue_bench.config.schema import TrainerConfig
-from glue_bench.models.classifier import Classifier, Rows
+from glue_bench.models.classifier import HEAD_KEY, Classifier
 from glue_bench.models.families import family_of
-from glue_bench.models.heads import HEAD_KEY
+from glue_bench.models.packing import Rows
 from glue_bench.models.placement import Placement
 from glue_bench.models.trainable import rate_shares, trained
 from glue_bench.text import first_line

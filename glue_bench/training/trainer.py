@@ -19,9 +19,9 @@ from torch import Tensor
 from glue_bench.config.schema import TrainerConfig
 from glue_bench.data.encoding import Encoded
 from glue_bench.errors import DivergedError
-from glue_bench.models.classifier import Classifier, Rows
-from glue_bench.models.packing import Layout
-from glue_bench.models.placement import Placement, is_out_of_memory, release_memory
+from glue_bench.models.classifier import Classifier
+from glue_bench.models.packing import Rows
+from glue_bench.models.placement import Layout, Placement, is_out_of_memory, release_memory
 from glue_bench.reading import conform
 from glue_bench.training.checkpoint import Snapshot, SnapshotStore, check_tensors
 from glue_bench.training.course import SeedStreams, StepReport, dropout_seed
@@ -92,7 +92,8 @@ def fit(
     updates.history, updates.on_step = history, on_step
     keeper = _Keeper(updates=updates, snapshots=snapshots, selection=selection, signals=signals)
     keeper.resume()
-    with placement.own_randomness(), placement.algorithms(), placement.own_stream():
+    gpus = [placement.device] if placement.device.type == "cuda" else []  # their seed streams are restored too
+    with torch.random.fork_rng(gpus), placement.algorithms(), placement.own_stream():
         for batch in updates.batches(order=streams.order):
             if selection is not None and selection.over:
                 break
@@ -266,7 +267,7 @@ def predict(
     lengths, on_gpu = encoded.lengths(), placement.device.type == "cuda"
     every = length_sorted_batches(lengths, batch_size=batch_size, tokens=_TOKENS if on_gpu else None)
     batches = list(every)[processes.rank :: processes.count]
-    rows, layout = model.place(encoded, placement.device), placement.layout(lengths)
+    rows, layout = model.place(encoded, placement.device), placement.layout(lengths) if model.flat else Layout()
     parts = list[Tensor]()
     with placement.algorithms(), placement.autocast():  # which casts each weight once
         for batch in batches:

@@ -18,7 +18,7 @@ from glue_bench.data.encoding import Encoded
 from glue_bench.errors import DivergedError
 from glue_bench.models.classifier import Classifier
 from glue_bench.models.packing import Packed
-from glue_bench.models.placement import Placement, is_out_of_memory, release_memory
+from glue_bench.models.placement import Layout, Placement, is_out_of_memory, release_memory
 from glue_bench.models.trainable import trained
 from glue_bench.training.checkpoint import Snapshot
 from glue_bench.training.course import StepReport, rate_share
@@ -55,7 +55,7 @@ class Updates:
         self._model, self.settings, self._placement = model, settings, placement
         self._rows, self._lengths = model.place(encoded, placement.device), encoded.lengths()
         self.tokens_per_epoch = int(self._lengths.sum())
-        self._layout = placement.layout(self._lengths, rows=settings.batch_size)
+        self._layout = placement.layout(self._lengths, rows=settings.batch_size) if model.flat else Layout()
         self._labels, self.processes = labels, processes
         self._own = slice(processes.rank, None, processes.count)  # this process's rows of a batch
         self._shared = SharedGradients(model.parameters(), processes) if processes.count > 1 else None

@@ -2,7 +2,7 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,9 +10,7 @@ import torch
 
 from glue_bench.data.encoding import Encoded
 from glue_bench.models.classifier import load_classifier
-from glue_bench.models.kernels import FlatBatch
-from glue_bench.models.packing import Layout
-from glue_bench.models.placement import Placement, choose_placement
+from glue_bench.models.placement import Layout, Placement, choose_placement
 from tests.gpu.conftest import DEVICE
 from tests.support.fitting import train_on
 from tests.support.training import CPU, encoded_of, settings
@@ -41,7 +39,7 @@ def ours(
     torch.manual_seed(seed)
     with placement.algorithms(), placement.autocast():
         packed = rows.pack(np.arange(len(encoded)), layout=layout, extras=extras)
-        logits = fused(cast(FlatBatch, rows.unpack(packed.to(placement.device))))[: len(encoded)].float()
+        logits = fused(rows.unpack(packed.to(placement.device)))[: len(encoded)].float()
         logits.square().sum().backward()  # type: ignore[no-untyped-call]
     gradients = [fused.weights.grads[name].flatten() for name, _ in sorted(model.named_parameters())]
     return logits.detach().double().cpu(), torch.cat(gradients).double().cpu()

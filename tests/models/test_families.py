@@ -18,15 +18,15 @@ from glue_bench.cli import main
 from glue_bench.data.encoding import Encoded
 from glue_bench.errors import InputError, UsageError
 from glue_bench.models.classifier import (
+    POOLINGS,
     Classifier,
     load_classifier,
     load_saved_classifier,
-    make_classifier,
     save_classifier,
 )
 from glue_bench.models.flat import FlatModel, check
-from glue_bench.models.heads import POOLINGS
-from glue_bench.models.padded import PaddedRows
+from glue_bench.models.packing import Rows
+from glue_bench.models.padded import pad
 from glue_bench.runs.store import RunStore
 from glue_bench.training.checkpoint import SnapshotStore
 from glue_bench.training.course import StepReport
@@ -42,7 +42,7 @@ MOST = 36  # tokens of a row, in every family
 @functools.cache
 def pair(name: str) -> tuple[Classifier, Classifier]:
     """Return a flat and a padded classifier with equal weights; vectors are not left at 0 and 1."""
-    flat, padded = (make_classifier(config_of(name), outputs=3, seed=1, engine=way) for way in ("auto", "padded"))
+    flat, padded = (load_classifier(config_of(name), outputs=3, head_seed=1, engine=way) for way in ("auto", "padded"))
     generator = torch.Generator().manual_seed(2)
     for parameter in flat.parameters():
         if parameter.ndim == 1:
@@ -75,12 +75,12 @@ def test_logits_and_gradients_of_every_served_family_equal_the_padded_ones(
 
 @pytest.mark.parametrize("name", list(PADDED))
 def test_a_family_that_the_flat_engine_would_compute_wrongly_is_found_out_and_padded(name: str) -> None:
-    model = make_classifier(config_of(name), outputs=3, seed=1)
+    model = load_classifier(config_of(name), outputs=3, head_seed=1)
     assert model.engine == "padded"
     assert model.why_padded.startswith("the flat engine's logits or states differ by ")
     with pytest.raises(UsageError, match=r"trainer\.engine=flat: not for this encoder \(the flat engine's logits"):
-        make_classifier(config_of(name), outputs=3, seed=1, engine="flat")
-    reference = make_classifier(config_of(name), outputs=3, seed=1, engine="padded")
+        load_classifier(config_of(name), outputs=3, head_seed=1, engine="flat")
+    reference = load_classifier(config_of(name), outputs=3, head_seed=1, engine="padded")
     encoded = encoded_of([3, 9], seed=1, pad_id=1)
     found, expected = (logits_and_gradients(way.eval(), encoded) for way in (model, reference))
     assert torch.equal(found[0], expected[0])
@@ -91,14 +91,14 @@ def test_a_family_that_the_flat_engine_would_compute_wrongly_is_found_out_and_pa
 @pytest.mark.parametrize("engine", ["auto", "padded"])
 def test_a_family_whose_logits_of_a_row_change_with_the_rows_beside_it_is_refused(name: str, engine: str) -> None:
     with pytest.raises(InputError, match=f"^{name}: a row's logits or states change by .e[-+]0. with"):
-        make_classifier(config_of(name), outputs=3, seed=1, engine=engine)
+        load_classifier(config_of(name), outputs=3, head_seed=1, engine=engine)
 
 
 @pytest.mark.parametrize("name", [*FLAT, *PADDED])
 def test_no_family_with_large_weights_is_taken_for_one_that_reads_padding(name: str) -> None:
     config = config_of(name)
     config.initializer_range = 0.5
-    assert make_classifier(config, outputs=3, seed=1, engine="padded").why_padded == "trainer.engine=padded"
+    assert load_classifier(config, outputs=3, head_seed=1, engine="padded").why_padded == "trainer.engine=padded"
 
 
 def test_padding_is_checked_with_a_head_of_ours_too(tmp_path: Path) -> None:
@@ -123,13 +123,13 @@ def test_an_encoder_that_transformers_cannot_compute_is_refused_with_the_reason(
 ) -> None:
     config = AutoConfig.for_model(name, **{**SIZES, **UNCOMPUTED[name]})
     with pytest.raises(InputError, match=rf"^{name}: its model cannot compute 3 rows of 7 tokens \(.+\)$"):
-        make_classifier(config, outputs=3, seed=1, engine=engine)
+        load_classifier(config, outputs=3, head_seed=1, engine=engine)
     assert not caplog.records
 
 
 def test_a_length_that_transformers_cannot_compute_is_an_input_error_but_too_little_memory_is_not() -> None:
-    model = make_classifier(config_of("megatron-bert"), outputs=3, seed=1, engine="padded")
-    rows = PaddedRows(encoded_of([41, 3], seed=1, pad_id=1), config=model.config, device=torch.device("cpu"))
+    model = load_classifier(config_of("megatron-bert"), outputs=3, head_seed=1, engine="padded")
+    rows = Rows(encoded_of([41, 3], seed=1, pad_id=1), torch.device("cpu"), config=model.config)
     with pytest.raises(InputError, match=r"^megatron-bert: its model cannot compute 2 rows of 41 tokens \(.+\)$"):
         model(rows.gather(np.arange(2)))
 
@@ -143,7 +143,7 @@ def test_a_length_that_transformers_cannot_compute_is_an_input_error_but_too_lit
 
 def test_a_family_that_the_flat_engine_cannot_run_keeps_its_whole_vocabulary() -> None:
     config = AutoConfig.for_model("longformer", **SIZES, attention_window=[4, 4, 4])
-    ours, theirs = (make_classifier(config, outputs=3, seed=1, engine=way).eval() for way in ("auto", "padded"))
+    ours, theirs = (load_classifier(config, outputs=3, head_seed=1, engine=way).eval() for way in ("auto", "padded"))
     assert ours.why_padded.startswith("the flat engine cannot run it: ")
     encoded = encoded_of([3, 29], seed=1, pad_id=1)
     found, expected = (logits_and_gradients(model, encoded) for model in (ours, theirs))
@@ -155,7 +155,7 @@ def test_a_family_that_the_flat_engine_cannot_run_keeps_its_whole_vocabulary() -
 def test_a_saved_classifier_of_every_family_loads_here_and_in_transformers_with_equal_logits(
     name: str, tiny_bert: Path, tmp_path: Path
 ) -> None:
-    model = pair(name)[0] if name in FLAT else make_classifier(config_of(name), outputs=3, seed=1).eval()
+    model = pair(name)[0] if name in FLAT else load_classifier(config_of(name), outputs=3, head_seed=1).eval()
     save_classifier(model, tmp_path, pretrained=tiny_bert, labels=["a", "b", "c"])
     assert "glue_bench" not in (tmp_path / "config.json").read_text()
     theirs = AutoModelForSequenceClassification.from_pretrained(tmp_path).eval()
@@ -164,7 +164,8 @@ def test_a_saved_classifier_of_every_family_loads_here_and_in_transformers_with_
     encoded, rows, cpu = encoded_of([5, 1, 9], seed=4, pad_id=1), np.arange(3), torch.device("cpu")
     with torch.no_grad():
         ours, loaded = (way(way.place(encoded, cpu).gather(rows)) for way in (model, again))
-        expected = theirs(**PaddedRows(encoded, config=model.config, device=cpu).gather(rows)).logits
+        batch = Rows(encoded, cpu, config=model.config).gather(rows)
+        expected = theirs(**pad(batch, model.config)).logits
     assert torch.equal(loaded, ours)
     torch.testing.assert_close(ours, expected, atol=1e-5, rtol=1e-5)
 
@@ -179,7 +180,7 @@ def test_a_training_of_every_family_continues_from_its_snapshot_to_the_bit(name:
     encoded, store = encoded_of([*lengths], seed=4, pad_id=1), SnapshotStore(tmp_path, belongs_to=OWNER)
 
     def train(snapshots: SnapshotStore | None, *, lost_at: int | None = None) -> tuple[Classifier, list[int]]:
-        model = make_classifier(config_of(name), outputs=2, seed=1)
+        model = load_classifier(config_of(name), outputs=2, head_seed=1)
         model.cut_vocabulary(encoded.tokens)
 
         def on_step(line: StepReport) -> None:
@@ -232,9 +233,8 @@ def test_the_check_takes_no_longer_than_a_few_forward_passes() -> None:
         whole = AutoModelForSequenceClassification.from_config(config).eval()  # type: ignore[no-untyped-call]
     for parameter in whole.parameters():
         parameter.data.fill_(0.01)
-    rows = PaddedRows(encoded_of([7, 1], seed=1, pad_id=1), config=config, device=torch.device("cpu")).gather(
-        np.arange(2)
-    )
+    batch = Rows(encoded_of([7, 1], seed=1, pad_id=1), torch.device("cpu"), config=config).gather(np.arange(2))
+    rows = pad(batch, config)
 
     def seconds(call: Callable[[], Any]) -> float:
         began = time.process_time()

@@ -5,7 +5,7 @@ import gc
 import math
 import os
 import weakref
-from typing import Any, cast
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -15,9 +15,9 @@ from transformers import BertConfig, PretrainedConfig, RobertaConfig
 
 from glue_bench.config.compose import compose_run
 from glue_bench.data.encoding import Encoded
-from glue_bench.models.classifier import Classifier, make_classifier
+from glue_bench.models.classifier import Classifier, load_classifier
 from glue_bench.models.kernels import FlatBatch
-from glue_bench.models.packing import Layout
+from glue_bench.models.placement import Layout
 
 if os.environ.get("TRITON_INTERPRET") != "1":
     pytest.skip("a GPU runs the kernels: tests/gpu", allow_module_level=True)
@@ -52,7 +52,7 @@ def few_programs(monkeypatch: pytest.MonkeyPatch) -> None:
 def make(config: PretrainedConfig, *, dropout: float = 0.0) -> Classifier:
     config = type(config).from_dict(config.to_dict())
     config.hidden_dropout_prob = config.attention_probs_dropout_prob = dropout
-    model = make_classifier(config, outputs=3, seed=1, engine="flat")
+    model = load_classifier(config, outputs=3, head_seed=1, engine="flat")
     generator = torch.Generator().manual_seed(2)
     for parameter in model.parameters():
         if parameter.ndim == 1:
@@ -69,7 +69,7 @@ def rows() -> Encoded:
 def static(model: Classifier, *, seed: int = 3, layout: Layout = LAYOUT) -> FlatBatch:
     placed = model.place(rows(), torch.device("cpu"))
     extras = {"seed": np.array([seed], np.uint64).view(np.int32)}
-    return cast(FlatBatch, placed.unpack(placed.pack(np.arange(len(LENGTHS)), layout=layout, extras=extras)))
+    return placed.unpack(placed.pack(np.arange(len(LENGTHS)), layout=layout, extras=extras))
 
 
 def gradients_of_torch(model: Classifier, weights: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -11,6 +11,7 @@ from hypothesis import settings as settings_of_hypothesis
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
+from transformers import RobertaConfig
 
 from glue_bench.config.keys import FRACTION
 from glue_bench.data.encoding import TextEncoder
@@ -27,7 +28,7 @@ from glue_bench.models.kernels import (
     pick,
     split_by_length,
 )  # fmt: skip
-from glue_bench.models.packing import FlatRows
+from glue_bench.models.packing import Rows
 from glue_bench.models.placement import choose_placement
 from glue_bench.training.trainer import fit, predict
 from tests.support.training import CPU, STREAMS, encoded_of, rows_of, settings
@@ -36,9 +37,7 @@ HEADS, WIDTH = 3, 12
 
 
 def batch_of(lengths: list[int]) -> FlatBatch:
-    total = sum(lengths)
-    columns, offsets = np.tile(np.arange(total, dtype=np.int32), (3, 1)), np.concatenate([[0], np.cumsum(lengths)])
-    rows = FlatRows(offsets, columns=columns, device=CPU.device)
+    rows = Rows(encoded_of(lengths, seed=1, pad_id=1), config=RobertaConfig(), device=CPU.device)
     return rows.gather(np.arange(len(lengths)))
 
 

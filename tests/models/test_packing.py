@@ -8,22 +8,23 @@ import torch
 from hypothesis import HealthCheck, example, given
 from hypothesis import settings as settings_of_hypothesis
 from hypothesis import strategies as st
+from transformers import RobertaConfig
 
 from glue_bench.models import kernels
 from glue_bench.models.classifier import load_classifier
 from glue_bench.models.kernels import Blocks, FlatBatch, arrange
-from glue_bench.models.packing import FlatRows, Layout, pack
+from glue_bench.models.packing import Rows, pack
+from glue_bench.models.placement import Layout
 from tests.support.training import CPU, encoded_of
 
 LENGTHS = st.lists(st.integers(1, 90), min_size=1, max_size=9)
 BUCKETS = st.sampled_from([1, 32, 64])
 
 
-def flat_rows(lengths: list[int]) -> FlatRows:
-    columns = np.random.default_rng(1).integers(0, 40, (3, sum(lengths))).astype(np.int32)
-    columns[0] *= 3_000 if len(lengths) % 2 else 1  # ids above 65,535 are sorted in another way
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-    return FlatRows(offsets, columns=columns, device=CPU.device)
+def flat_rows(lengths: list[int]) -> Rows:
+    encoded = encoded_of(lengths, seed=1, pad_id=1)
+    encoded.tokens[:] *= 3_000 if len(lengths) % 2 else 1  # ids above 65,535 are sorted in another way
+    return Rows(encoded, config=RobertaConfig(), device=CPU.device)
 
 
 def test_a_buffer_gives_back_its_arrays_each_where_a_kernel_can_read_it() -> None:

@@ -15,7 +15,8 @@ from glue_bench.config.compose import compose_run
 from glue_bench.config.schema import PeftConfig
 from glue_bench.errors import UsageError
 from glue_bench.models.classifier import Classifier, load_texts, load_trainable
-from glue_bench.models.padded import PaddedRows
+from glue_bench.models.packing import Rows
+from glue_bench.models.padded import pad
 from glue_bench.models.trainable import trained
 from glue_bench.training.checkpoint import SnapshotStore
 from glue_bench.training.course import StepReport
@@ -132,8 +133,8 @@ def test_flat_padded_merged_and_reloaded_logits_and_gradients_are_equal(
         torch.testing.assert_close(parameter.grad, wanted, atol=2e-5, rtol=1e-4, msg=name)
     assert all(parameter.grad is None for parameter in flat.parameters() if not parameter.requires_grad)
 
-    rows = PaddedRows(encoded_of(LENGTHS, seed=5, pad_id=1), config=flat.config, device=CPU.device)
-    batch = rows.gather(np.arange(len(LENGTHS)))
+    rows = Rows(encoded_of(LENGTHS, seed=5, pad_id=1), CPU.device, config=flat.config)
+    batch = pad(rows.gather(np.arange(len(LENGTHS))), flat.config)
     if flat.adapters:
         flat.adapters.save(tmp_path, base=str(family), revision=None)
         base = AutoModelForSequenceClassification.from_pretrained(family, num_labels=2)
@@ -147,8 +148,8 @@ def test_flat_padded_merged_and_reloaded_logits_and_gradients_are_equal(
 @pytest.mark.parametrize("family", WITH_PREFIX, indirect=True)
 def test_a_prefix_computes_what_peft_computes_and_is_reloaded_by_it(family: Path, tmp_path: Path) -> None:
     model = move(load(family, "prefix", **TOKENS))
-    rows = PaddedRows(encoded_of(LENGTHS, seed=5, pad_id=1), config=model.config, device=CPU.device)
-    batch, logits = rows.gather(np.arange(len(LENGTHS))), logits_of(model)
+    rows = Rows(encoded_of(LENGTHS, seed=5, pad_id=1), CPU.device, config=model.config)
+    batch, logits = pad(rows.gather(np.arange(len(LENGTHS))), model.config), logits_of(model)
     assert model.adapters is not None
     model.adapters.save(tmp_path, base=str(family), revision=None)
 
@@ -197,7 +198,7 @@ def test_the_flat_engine_is_refused_and_positions_are_counted_with_a_prefix(tiny
     load_its_texts(492, prefix=20)
     with pytest.raises(UsageError, match=r"max_length=493: .* at most 492 tokens beside the 20 of peft.tokens"):
         load_its_texts(493, prefix=20)
-    with pytest.raises(UsageError, match=r"^peft.tokens=512: must be below 512, the positions of this encoder$"):
+    with pytest.raises(UsageError, match=r"at most 0 tokens beside the 512 of peft.tokens$"):
         load_its_texts(8, prefix=512)
 
 

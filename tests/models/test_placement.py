@@ -8,8 +8,7 @@ import torch
 
 from glue_bench.errors import UsageError
 from glue_bench.machine import MPS_SHARE, TRIED_SHARE
-from glue_bench.models.packing import Layout
-from glue_bench.models.placement import Placement, choose_placement, is_out_of_memory
+from glue_bench.models.placement import Layout, Placement, choose_placement, is_out_of_memory
 from tests.support.training import CPU
 
 GPU = Placement(device=torch.device("cuda:1"), precision="bfloat16")

@@ -205,13 +205,13 @@ _CHILD = """
 import sys
 import numpy as np, torch
 from transformers import BertConfig
-from glue_bench.models.classifier import make_classifier
+from glue_bench.models.classifier import load_classifier
 from glue_bench.training.trainer import fit
 from tests.support.training import CPU, ONEDNN, STREAMS, encoded_of, settings
 torch.set_num_threads(1)
 lengths = [*range(301, 1, -1)]
 sizes = {"hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 2, "num_attention_heads": 4}
-model, sizes = make_classifier(BertConfig(vocab_size=500, **sizes), outputs=2, seed=1), []
+model, sizes = load_classifier(BertConfig(vocab_size=500, **sizes), outputs=2, head_seed=1), []
 def note(_):
     sizes.append(int(open("/proc/self/statm").read().split()[1]) * 4096 / 2**20)
 fit(model, encoded_of(lengths, seed=1, pad_id=0), labels=np.arange(300) % 2, placement=ONEDNN, streams=STREAMS,

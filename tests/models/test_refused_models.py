@@ -15,7 +15,6 @@ from transformers import (
 from glue_bench.errors import InputError
 from glue_bench.models.classifier import (
     load_classifier,
-    make_classifier,
 )
 from tests.support.tiny import sentences
 from tests.support.training import split_of
@@ -148,6 +147,6 @@ def test_weights_that_do_not_fit_their_configuration_are_an_input_error_with_the
 )
 def test_a_family_whose_logits_would_be_wrong_is_refused_in_one_true_line(family: str, reason: str) -> None:
     with pytest.raises(InputError) as caught:
-        make_classifier(AutoConfig.for_model(family), outputs=2, seed=1)
+        load_classifier(AutoConfig.for_model(family), outputs=2, head_seed=1)
     assert reason in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -16,14 +16,15 @@ from glue_bench.config.schema import WAYS
 from glue_bench.data.encoding import Encoded
 from glue_bench.errors import InputError, UsageError
 from glue_bench.models.classifier import (
+    POOLINGS,
     Classifier,
+    PooledModel,
     load_classifier,
     load_saved_classifier,
     load_trainable,
-    make_classifier,
+    pool,
     save_classifier,
 )
-from glue_bench.models.heads import POOLINGS, PooledModel, pool
 from glue_bench.models.padded import read_model_config
 from glue_bench.models.trainable import rate_shares
 from glue_bench.training.optimizer import TorchAdamW, choose_way
@@ -75,7 +76,7 @@ def test_the_learning_rate_falls_from_layer_to_layer(family: str) -> None:
 
 
 def test_a_model_whose_layers_share_their_weights_has_no_layer_decay() -> None:
-    model = make_classifier(ALBERT, outputs=2, seed=1)
+    model = load_classifier(ALBERT, outputs=2, head_seed=1)
     with pytest.raises(UsageError, match=r"trainer\.layer_decay=0\.9: albert has no layers with weights of their own"):
         rate_shares(model.whole, 0.9)
     assert {*rate_shares(model.whole, 1.0).values()} == {1.0}

@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import RobertaConfig
 
 from glue_bench.config.schema import TrainerConfig
-from glue_bench.models.classifier import make_classifier
+from glue_bench.models.classifier import load_classifier
 from glue_bench.models.kernels import Blocks, FlatBatch, arrange
 from glue_bench.training.updates import Updates
 from tests.support.training import CPU, FixedShapes, encoded_of
@@ -85,7 +85,7 @@ def count_launches(
     """Count the kernels of an update on rows of these lengths, once its shape is captured."""
     launches, rows = Launches(), np.arange(len(lengths))
     why = None if settings.kernels == "auto" else "trainer.kernels=torch"
-    model = make_classifier(config, outputs=3, seed=1, engine="flat").train()
+    model = load_classifier(config, outputs=3, head_seed=1, engine="flat").train()
     with as_on_a_gpu(launches), mock.patch("glue_bench.training.optimizer._why_torch", return_value=why):
         encoded = encoded_of(list(lengths), seed=1, pad_id=1)
         placement = FixedShapes(device=CPU.device, precision=precision)

@@ -11,8 +11,7 @@ from glue_bench.config.compose import compose_run
 from glue_bench.config.schema import TrainerConfig
 from glue_bench.data.encoding import Encoded
 from glue_bench.data.rows import Split
-from glue_bench.models.packing import Layout
-from glue_bench.models.placement import Placement, choose_placement
+from glue_bench.models.placement import Layout, Placement, choose_placement
 from glue_bench.training.course import SeedStreams
 from tests.support.tiny import pair_columns
 

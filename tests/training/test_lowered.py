@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from glue_bench.models.classifier import make_classifier
+from glue_bench.models.classifier import load_classifier
 from glue_bench.training.checkpoint import SnapshotStore
 from glue_bench.training.optimizer import LoweredAdamW
 from glue_bench.training.stopping import Stopped
@@ -24,7 +24,7 @@ LENGTHS = [3 + (7 * row) % 23 for row in range(45)]
 @pytest.mark.parametrize("name", list(FLAT))
 def test_gradients_of_every_family_are_those_of_float32_but_for_rounding(name: str, training: bool) -> None:
     """In training with the same dropout masks."""
-    model = make_classifier(config_of(name), outputs=3, seed=1).train(training)
+    model = load_classifier(config_of(name), outputs=3, head_seed=1).train(training)
     lowered, encoded = LoweredAdamW(model, settings()), encoded_of([9, 3, 21], seed=1, pad_id=1)
     batch = model.place(encoded, CPU.device).gather(np.arange(3))
     found = []

@@ -86,6 +86,7 @@ def same_weights(ours: Classifier, theirs: Classifier) -> bool:
     return all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters(), strict=True))
 
 
+@pytest.mark.parametrize("engine", ["flat", "padded"])
 @pytest.mark.parametrize("regression", [False, True])
 @given(
     lengths=st.lists(st.integers(1, 70), min_size=1, max_size=8),
@@ -96,10 +97,10 @@ def same_weights(ours: Classifier, theirs: Classifier) -> bool:
 @example(lengths=[3], spare=5, parts=1)
 @settings_of_hypothesis(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_an_update_on_fixed_shapes_has_the_mean_loss_and_its_gradient(
-    regression: bool, lengths: list[int], spare: int, parts: int, tiny_roberta: Path
+    regression: bool, engine: str, lengths: list[int], spare: int, parts: int, tiny_roberta: Path
 ) -> None:
     labels = np.linspace(0.0, 5.0, len(lengths)) if regression else np.arange(len(lengths)) % 2
-    model = load_classifier(tiny_roberta, outputs=1 if regression else 2, head_seed=1).eval()
+    model = load_classifier(tiny_roberta, outputs=1 if regression else 2, head_seed=1, engine=engine).eval()
     encoded, everything = encoded_of(lengths, seed=5, pad_id=1), np.arange(len(lengths))
     logits = model(model.place(encoded, CPU.device).gather(everything))
     targets = torch.from_numpy(labels)
