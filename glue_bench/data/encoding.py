@@ -47,6 +47,13 @@ class Encoded:
         """Return the number of tokens of each row, (n,)."""
         return np.diff(self.offsets)
 
+    def take(self, rows: NDArray[np.int64]) -> "Encoded":
+        """Return some rows, in this order; `truncated` stays the whole split's."""
+        lengths = self.lengths()[rows]
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        places = np.arange(offsets[-1]) + np.repeat(self.offsets[rows] - offsets[:-1], lengths)  # into the flat arrays
+        return Encoded(tokens=self.tokens[places], types=self.types[places], offsets=offsets, truncated=self.truncated)
+
 
 class TextEncoder:
     """An encoder's own tokenizer with a maximum length."""

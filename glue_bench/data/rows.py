@@ -133,6 +133,16 @@ def draw_halves(rows: int, *, seed: int) -> tuple[NDArray[np.int64], NDArray[np.
     return np.sort(order[: rows // 2]), np.sort(order[rows // 2 :])
 
 
+def draw_holdout(rows: int, *, fraction: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the rows to train on and the rows held out, both in ascending order and neither empty.
+
+    Of 2 or more `rows`, the `fraction` is held out, rounded to whole rows; `seed` is the run's `holdout_stream`.
+    """
+    held = min(max(1, round(rows * fraction)), rows - 1)
+    order = np.random.default_rng(seed).permutation(rows)
+    return np.sort(order[held:]), np.sort(order[:held])
+
+
 def load_split(files: SplitFiles, task: TaskConfig) -> Split:
     """Load every row of a split; errors as in `check_rows`."""
     parts = [check_rows(table, task) for table in files.read(task)]

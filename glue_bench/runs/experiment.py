@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from glue_bench.config.schema import RunConfig
 from glue_bench.config.task import headline
 from glue_bench.data.encoding import Encoded
-from glue_bench.data.rows import TaskData, draw_halves, load_task_data
+from glue_bench.data.rows import TaskData, draw_halves, draw_holdout, load_task_data
 from glue_bench.data.sources import resolve_source
 from glue_bench.errors import DiskError, InputError, UsageError
 from glue_bench.files import cache_folder, file_sha256, replace_folder_atomically
@@ -32,10 +32,9 @@ from glue_bench.runs.lease import LostLeaseError
 from glue_bench.runs.record import Record, now, request_facts
 from glue_bench.runs.store import Predictions, RunStore, choose_start, predictions_path, write_history
 from glue_bench.text import plural
-from glue_bench.training.checkpoint import SnapshotStore, products_of_newest
+from glue_bench.training.checkpoint import BestEpoch, SnapshotStore, products_of_newest
 from glue_bench.training.course import SeedStreams, StepReport, holdout_stream
 from glue_bench.training.distributed import ALONE, Processes
-from glue_bench.training.selection import BestEpoch, draw_holdout, take_rows
 from glue_bench.training.stopping import SIGNALS
 from glue_bench.training.trainer import FitResult, fit, predict
 
@@ -51,7 +50,7 @@ class Rows(NamedTuple):
 
     def take(self, places: NDArray[np.int64]) -> "Rows":
         """Return some rows, in this order."""
-        return Rows(take_rows(self.encoded, places), self.labels[places], self.idx[places])
+        return Rows(self.encoded.take(places), self.labels[places], self.idx[places])
 
 
 def divide_rows(config: RunConfig, every: Mapping[str, Rows]) -> tuple[Rows, Mapping[str, Rows], Mapping[str, Rows]]:

@@ -17,10 +17,9 @@ from glue_bench.errors import UsageError
 from glue_bench.models.classifier import Classifier, load_texts, load_trainable
 from glue_bench.models.padded import PaddedRows
 from glue_bench.models.trainable import trained
-from glue_bench.training.checkpoint import SnapshotStore
+from glue_bench.training.checkpoint import BestEpoch, SnapshotStore
 from glue_bench.training.course import StepReport
 from glue_bench.training.optimizer import TorchAdamW
-from glue_bench.training.selection import BestEpoch
 from glue_bench.training.stopping import Stopped
 from tests.support.families import QUIET, SIZES, config_of
 from tests.support.fitting import fit_until

@@ -13,11 +13,10 @@ import torch
 
 from glue_bench.config.schema import TrainerConfig
 from glue_bench.data.encoding import TextEncoder
-from glue_bench.data.rows import Split
+from glue_bench.data.rows import Split, draw_holdout
 from glue_bench.models.classifier import Classifier, load_classifier
-from glue_bench.training.checkpoint import Snapshot, SnapshotStore
+from glue_bench.training.checkpoint import BestEpoch, Snapshot, SnapshotStore
 from glue_bench.training.course import SeedStreams, StepReport, holdout_stream, rate_share
-from glue_bench.training.selection import BestEpoch, draw_holdout, take_rows
 from glue_bench.training.stopping import Stopped
 from glue_bench.training.trainer import FitResult, fit, predict
 from tests.support.fitting import fit_until
@@ -231,6 +230,6 @@ def test_taken_rows_are_the_rows(tiny_roberta: Path) -> None:
     rows = np.array([3, 4, 30])
     texts = tuple([column[row] for row in rows] for column in ROWS.texts)
     alone = encoder.encode(Split(texts=texts, labels=ROWS.labels[rows], idx=rows))
-    taken = take_rows(encoder.encode(ROWS), rows)
+    taken = encoder.encode(ROWS).take(rows)
     for name in ("tokens", "types", "offsets"):
         np.testing.assert_array_equal(getattr(taken, name), getattr(alone, name))
