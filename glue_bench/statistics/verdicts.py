@@ -19,10 +19,9 @@ FEWEST_SEEDS = 3  # with fewer, a standard deviation means little
 MOST_SEEDS = 1000  # the most that a verdict suggests
 CONSTANT_SPREAD = 1e-3  # predicted scores with a smaller spread, as a share of the labels' spread, count as constant
 _ENDLESS = 1e12  # seeds: the limit of many
-_ROUNDING = 1e-9  # rounding error of a mean of equal scores times 100
+_ROUNDING = 1e-9  # more than the rounding error of a score times 100, of a mean of equal ones, or of a difference
 SIGNIFICANCE = 0.05  # of adjusted p-values
 POWER = 0.8  # probability of finding the smallest detectable difference
-_TIE = 1e-12  # rounding error of a difference of scores
 
 REPRODUCED, BELOW, ABOVE, INCONCLUSIVE = "reproduced", "below", "above", "inconclusive"
 NOT_COMPARABLE, NOT_RUN, FAILED = "not comparable", "not run", "failed"
@@ -125,7 +124,8 @@ def describe_degenerate(
     if names and len(codes) == 1 and (predictions == labels).all():
         return None  # there is only one label, and it was predicted
     if np.ptp(predictions) <= (0 if names else CONSTANT_SPREAD * max(float(np.ptp(labels)), 1e-12)):
-        return f"constant predictions ({names[int(predictions[0])] if names else f'{predictions.mean():.2f}'})"
+        constant = names[int(predictions[0])] if names else f"{predictions.mean():.2f}"
+        return f"constant predictions ({constant})"
     accuracy = float((labels == predictions).mean())
     if "accuracy" in metrics and accuracy < 1 / len(names):
         return f"below chance: accuracy {100 * accuracy:.1f}, chance {100 / len(names):.1f}"
@@ -199,7 +199,7 @@ def compare_pairs(
     swapped = score(swap)  # (2S, draws)
     observed = abs(float(scores[:seeds].mean() - scores[seeds:].mean()))
     excess = np.abs(swapped[:seeds].mean(axis=0) - swapped[seeds:].mean(axis=0)) - observed  # (draws,)
-    beyond, ties = float((excess > _TIE).sum()), float((np.abs(excess) <= _TIE).sum())
+    beyond, ties = float((excess > _ROUNDING).sum()), float((np.abs(excess) <= _ROUNDING).sum())
     return PairedScores(difference, min(1.0, (beyond + (ties + 1) / 2) / (draws + 1)))
 
 
