@@ -3,7 +3,6 @@
 import math
 import os
 import platform
-from collections.abc import Iterator
 from pathlib import Path
 
 MPS_SHARE = "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"  # of a GPU that a process may use, to NVIDIA's Multi-Process Service
@@ -46,8 +45,8 @@ def has_nvidia_gpu() -> bool:
     return any(Path("/dev").glob("nvidia[0-9]*"))
 
 
-def _read_limits(root: Path, controller: str, *, name: str) -> Iterator[str]:
-    """Yield a file's text of this process's control group and of each one around it, of version 1 and 2."""
+def _read_limits(root: Path, controller: str, *, name: str) -> list[str]:
+    """Return a file's text of this process's control group and of each one around it, of version 1 and 2."""
     groups, own = root / "sys/fs/cgroup", root / "proc/self/cgroup"
     found = [groups / name, groups / controller / name]  # inside a container its own group is the top
     for line in own.read_text("utf-8", "replace").splitlines() if own.is_file() else ():
@@ -57,6 +56,4 @@ def _read_limits(root: Path, controller: str, *, name: str) -> Iterator[str]:
         inside = Path(path.lstrip("/"))
         tops = (groups / controllers, groups / controller) if controllers else (groups,)
         found += [top / each / name for top in tops for each in (inside, *inside.parents)]
-    for file in found:
-        if file.is_file():
-            yield file.read_text("utf-8", "replace").strip()
+    return [file.read_text("utf-8", "replace").strip() for file in found if file.is_file()]
