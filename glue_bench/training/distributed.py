@@ -15,6 +15,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from glue_bench.errors import DivergedError, LostError, UsageError, describe, list_names
+from glue_bench.reading import whole_number
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -115,9 +116,8 @@ class Processes:
         if self.count == 1:
             return
         if error is None:
-            from torch import distributed
-
-            distributed.destroy_process_group()
+            with _lost_if_it_fails() as distributed:
+                distributed.destroy_process_group()
             return
         words, deadline = None, time.monotonic() + _PATIENCE
         with contextlib.suppress(KeyboardInterrupt, RuntimeError):  # the store goes away with its host
@@ -153,8 +153,7 @@ class Processes:
         most = torch.tensor(numbers)
         with _lost_if_it_fails() as distributed:
             distributed.all_reduce(most, op=distributed.ReduceOp.MAX)
-        found: list[int] = most.tolist()
-        return found
+        return [int(number) for number in most]
 
     def add_up(self, tensor: "Tensor") -> None:
         """Replace a tensor by its sum over all processes, the same bits in each; does not wait for a GPU."""
@@ -166,9 +165,9 @@ class Processes:
 def _read_number(name: str, allowed: range) -> int:
     """Read a variable of the launcher, all of which are set; a UsageError if it is not among the `allowed` ones."""
     text = os.environ[name]
-    with contextlib.suppress(ValueError):
-        if (number := int(text)) in allowed:
-            return number
+    number = whole_number(text)
+    if number is not None and number in allowed:
+        return number
     wanted = f"a launcher of several processes sets a whole number from {allowed[0]:,} to {allowed[-1]:,}"
     raise UsageError(f"{name}={text}: {wanted}; to run in one process, unset it")
 
