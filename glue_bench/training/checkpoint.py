@@ -181,26 +181,21 @@ class SelectionFacts(TypedDict):
 class BestEpoch:
     """Keeps the weights of the epoch with the highest score; the earlier epoch wins a tie."""
 
-    def __init__(
-        self, model: nn.Module, score: Callable[[], float], *, on: str, rows: int, patience: int | None = None
-    ) -> None:
+    def __init__(self, model: nn.Module, score: Callable[[], float], *, patience: int | None = None) -> None:
         """Watch `model` in training.
 
-        `score` scores the current weights on `rows` rows of `on`; higher is better, NaN is worst. After `patience`
-        epochs without a better score training is `over`; None: it never is.
+        `score` scores the current weights; higher is better, NaN is worst. After `patience` epochs without a better
+        score training is `over`; None: it never is.
         """
-        self._model, self._score, self._on, self._rows, self._patience = model, score, on, rows, patience
+        self._model, self._score, self._patience = model, score, patience
         self._weights = dict[str, Tensor]()  # on the CPU: a device may have no room for them
         self.epoch, self.step, self.scores = 0, 0, list[float | None]()  # as in `SelectionFacts`
 
     @property
     def selected(self) -> dict[str, Any]:
-        """The best of the epochs so far, of which there is one or more, and how it was chosen, for the record.
-
-        That is `SelectionFacts`, its `score`, and on how many `rows` it was chosen, `on` validation or holdout.
-        """
-        best = {"epoch": self.epoch, "step": self.step, "on": self._on, "rows": self._rows}
-        return {**best, "score": self.scores[self.epoch - 1], "scores": [*self.scores]}
+        """`SelectionFacts` of the epochs so far, of which there is one or more, and the `score` of the best."""
+        best = self.scores[self.epoch - 1]
+        return {"epoch": self.epoch, "step": self.step, "score": best, "scores": [*self.scores]}
 
     @property
     def over(self) -> bool:

@@ -180,9 +180,8 @@ class _Keeper:
         begun, ended = updates.epochs_after(step)
         ended = ended if self.selection else 0  # that were scored
         check_tensors(snapshot, fresh.tensors, selected=ended > 0)
-        if self.selection and "selection" not in facts:
-            raise ValueError("its selection is missing")
-        own = facts.get("selection", {"epoch": 0, "step": 0, "scores": []})
+        nothing: SelectionFacts = {"epoch": 0, "step": 0, "scores": []}
+        own = facts["selection"] if self.selection else facts.get("selection", nothing)
         chosen = updates.last_of_epoch(own["epoch"])
         counts: list[tuple[str, float, float, float]] = [
             ("step", step, 1, total),

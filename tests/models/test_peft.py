@@ -250,7 +250,7 @@ def train(
     encoded, history = encoded_of(LENGTHS * 4, seed=5, pad_id=1), list[StepReport]()
     model.cut_vocabulary(encoded.tokens)
 
-    best = BestEpoch(model, lambda: float(len(history)), on="validation", rows=1)
+    best = BestEpoch(model, lambda: float(len(history)))
     labels, changed = np.arange(len(encoded)) % 2, settings(learning_rate=1e-2)
     _, result = fit_until(
         model, encoded, labels, changed, stop_after=stop_after, history=history, snapshots=store, selection=best
