@@ -3,7 +3,6 @@
 import math
 import os
 import platform
-from collections.abc import Iterator
 from pathlib import Path
 
 MPS_SHARE = "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"  # of a GPU that a process may use, to NVIDIA's Multi-Process Service
@@ -46,17 +45,15 @@ def has_nvidia_gpu() -> bool:
     return any(Path("/dev").glob("nvidia[0-9]*"))
 
 
-def _read_limits(root: Path, controller: str, *, name: str) -> Iterator[str]:
-    """Yield a file's text of this process's control group and of each one around it, of version 1 and 2."""
+def _read_limits(root: Path, controller: str, *, name: str) -> list[str]:
+    """Return a file's text of this process's control group and of each one around it, of version 1 and 2."""
     groups, own = root / "sys/fs/cgroup", root / "proc/self/cgroup"
-    found = {groups / name: None, groups / controller / name: None}  # inside a container its own group is the top
+    found = [groups / name, groups / controller / name]  # inside a container its own group is the top
     for line in own.read_text("utf-8", "replace").splitlines() if own.is_file() else ():
         _, controllers, path = [*line.split(":", 2), "", ""][:3]
         if controllers and controller not in controllers.split(","):
             continue
-        for folder in (groups / controllers, groups / controller) if controllers else (groups,):
-            inside = Path(path.lstrip("/"))
-            found |= {folder / each / name: None for each in (inside, *inside.parents)}
-    for file in found:
-        if file.is_file():
-            yield file.read_text("utf-8", "replace").strip()
+        inside = Path(path.lstrip("/"))
+        tops = (groups / controllers, groups / controller) if controllers else (groups,)
+        found += [top / each / name for top in tops for each in (inside, *inside.parents)]
+    return [file.read_text("utf-8", "replace").strip() for file in found if file.is_file()]

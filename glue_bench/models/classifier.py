@@ -253,9 +253,8 @@ def load_texts(folder: Path, config: RunConfig) -> TextEncoder:
         raise UsageError(f"trainer.max_length={asked}: this encoder has positions for at most {words}")
     texts = TextEncoder(folder, max_length=asked)
     ours, its = model.pad_token_id, texts.padding_id
-    token = (
-        texts.tokenizer.id_to_token(ours) if first_position(model) and None not in (ours, its) and ours != its else None
-    )
+    differ = first_position(model) and None not in (ours, its) and ours != its
+    token = texts.tokenizer.id_to_token(ours) if differ else None
     if token and not _NEVER_IN_ROWS.fullmatch(token):
         words = f"pad_token_id is {ours} in its config.json, but its tokenizer pads with {its}, and {ours} is"
         way_out = "take config.json and tokenizer from one model"

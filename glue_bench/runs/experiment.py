@@ -32,10 +32,9 @@ from glue_bench.runs.lease import LostLeaseError
 from glue_bench.runs.record import Record, now, request_facts
 from glue_bench.runs.store import Predictions, RunStore, choose_start, predictions_path, write_history
 from glue_bench.text import plural
-from glue_bench.training.checkpoint import SnapshotStore, products_of_newest
+from glue_bench.training.checkpoint import BestEpoch, SnapshotStore, products_of_newest
 from glue_bench.training.course import SeedStreams, StepReport, holdout_stream
 from glue_bench.training.distributed import ALONE, Processes
-from glue_bench.training.selection import BestEpoch
 from glue_bench.training.stopping import SIGNALS
 from glue_bench.training.trainer import FitResult, fit, predict
 
@@ -211,9 +210,8 @@ class Experiment:
         model.cut_vocabulary(np.concatenate([split.tokens for split in encoded.values()]))
         if not choosing:
             return None
-        on = "holdout" if config.selection == "holdout" else "validation"
         score = functools.partial(self.score_on, self.choosing_rows)
-        return BestEpoch(model, score, on=on, rows=sum(choosing.values()), patience=trainer.patience)
+        return BestEpoch(model, score, patience=trainer.patience)
 
     def _fit(self, best: BestEpoch | None) -> FitResult:
         self.on_phase("training")
@@ -276,14 +274,18 @@ class Experiment:
         hashes = {name: own.write(predictions_path(self.folder, name)) for name, own in predicted.items()}
         trained = {key: getattr(fitted, key) for key in ("steps", "epochs", "tokens", "resumed_at", "accumulation")}
         trained["execution"] = {**self.facts["execution"], "kernels": fitted.kernels, "graph": fitted.graph}
-        stopped = {"stopped": fitted.epochs} if fitted.stopped else {}
+        chosen = {
+            "on": "holdout" if self.config.selection == "holdout" else "validation",
+            "rows": sum(len(rows.idx) for rows in self.choosing_rows.values()),
+            **({"stopped": fitted.epochs} if fitted.stopped else {}),
+        }
         times = {"train": fitted.seconds, "eval": seconds, "total": time.perf_counter() - started + fitted.earlier}
         return Record(
             **self.facts | trained,
             scores=scores,
             undefined=undefined,
             predictions_sha256=hashes,
-            selected=best.selected | stopped if best else {},
+            selected=best.selected | chosen if best else {},
             seconds={name: round(value, 3) for name, value in times.items()},
             status="finished",
             ended=now(),

@@ -71,7 +71,7 @@ class Record:
     recipe: str
     init: str = "pretrained"  # or TASK:RUN_ID
     selection: str = "last"  # last, best, holdout or halves
-    selected: Mapping[str, Any] = field(default_factory=dict)  # as BestEpoch.selected; empty for last
+    selected: Mapping[str, Any] = field(default_factory=dict)  # BestEpoch.selected and on what; empty for last
     scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # split to metric to value
     undefined: Mapping[str, str] = field(default_factory=dict)  # SPLIT.METRIC of each undefined score, to the reason
     predictions_sha256: Mapping[str, str] = field(default_factory=dict)  # split to hash; empty in older records

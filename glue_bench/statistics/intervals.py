@@ -153,7 +153,7 @@ def score_counts(
     `counts` are (b, P) of 0 or more; each row once, b = 1, if not given.
     """
     every = np.ones((1, len(split.labels))) if counts is None else counts
-    return {name: _SCORES[name](split, every) for name in metrics}
+    return {name: (_correlate if name in _CENTRED else _score_classes)(split, every, name=name) for name in metrics}
 
 
 def _join(value: float | np.floating[Any], drawn: Floats, *, seeds: tuple[Floats, Floats], share: float) -> Interval:
@@ -179,104 +179,56 @@ def _join(value: float | np.floating[Any], drawn: Floats, *, seeds: tuple[Floats
     return Interval(float(value), low, high, rows_error=float(deviations.std()), training_error=error, seeds=count)
 
 
-def _accuracy(split: SplitPredictions, counts: Floats) -> Floats:
-    right = (split.predictions == split.labels).astype(np.float64)  # (S, P)
-    return np.asarray((right @ counts.T) / counts.sum(axis=1))
-
-
-def _count_classes(split: SplitPredictions, counts: Floats, *, codes: Floats | None = None) -> tuple[Floats, ...]:
-    """Count how often each of k classes, all if not given, was right, predicted (k, S, b) and true (k, 1, b)."""
-    every = (np.union1d(split.labels, split.predictions) if codes is None else codes)[:, None, None]
-    says, is_it = split.predictions == every, split.labels == every
-    return tuple(np.asarray(found.astype(np.float64) @ counts.T) for found in (says & is_it, says, is_it))
+def _score_classes(split: SplitPredictions, counts: Floats, *, name: str) -> Floats:
+    """Score by how often each of k classes was right, predicted (k, S, b) and true (k, 1, b)."""
+    rows, classes = counts.sum(axis=1), np.union1d(split.labels, split.predictions)[:, None, None]
+    says, is_it = split.predictions == classes, split.labels == classes
+    right, said, true = (np.asarray(each.astype(np.float64) @ counts.T) for each in (says & is_it, says, is_it))
+    if name in _OF_RIGHT_ROWS:
+        return np.asarray(right.sum(axis=0) / rows)
+    if name == "matthews_correlation":  # Gorodkin's, for any number of classes (doi:10.1016/j.compbiolchem.2004.09.006)
+        by_chance, said_twice, true_twice = ((a * b).sum(axis=0) for a, b in ((said, true), (said, said), (true, true)))
+        scale = np.sqrt(np.clip((rows**2 - said_twice) * (rows**2 - true_twice), 0, None))
+        return _share(rows * right.sum(axis=0) - by_chance, scale)
+    ratios = {"f1": (2 * right, said + true), "precision": (right, said), "recall": (right, true)}
+    occurs = said + true > 0  # the class among labels or predictions, (k, S, b)
+    chosen, (part, whole) = {
+        "balanced_accuracy": (occurs & (true > 0), ratios["recall"]),
+        **{ratio: (occurs & (classes == 1), parts) for ratio, parts in ratios.items()},
+        **{f"macro_{ratio}": (occurs, parts) for ratio, parts in ratios.items()},
+    }[name]
+    return _share(np.where(chosen, _share(part, whole), 0.0).sum(axis=0), chosen.sum(axis=0))
 
 
 def _share(part: Floats, whole: Floats) -> Floats:
     return np.asarray(np.divide(part, whole, out=np.zeros_like(part), where=whole > 0))
 
 
-_RATIOS: Mapping[str, Callable[[Floats, Floats, Floats], Floats]] = {
-    "f1": lambda right, said, true: _share(2 * right, said + true),
-    "precision": lambda right, said, _: _share(right, said),
-    "recall": lambda right, _, true: _share(right, true),
-}
-
-
-def _of_class_1(split: SplitPredictions, counts: Floats, *, ratio: str) -> Floats:
-    (found,) = _RATIOS[ratio](*_count_classes(split, counts, codes=np.ones(1)))
-    return np.asarray(found)
-
-
-def _macro(split: SplitPredictions, counts: Floats, *, ratio: str, of_labels: bool = False) -> Floats:
-    """Average over the classes that occur among labels or predictions, or only `of_labels`."""
-    right, said, true = _count_classes(split, counts)
-    occurs = true + (0 * said if of_labels else said) > 0  # (k, S, b)
-    return _share(np.where(occurs, _RATIOS[ratio](right, said, true), 0.0).sum(axis=0), occurs.sum(axis=0))
-
-
-def _matthews(split: SplitPredictions, counts: Floats) -> Floats:
-    """Compute Gorodkin's form for any number of classes (doi:10.1016/j.compbiolchem.2004.09.006)."""
-    rows, (right, said, true) = counts.sum(axis=1), _count_classes(split, counts)
-    agreement, said_twice, true_twice = ((a * b).sum(axis=0) for a, b in ((said, true), (said, said), (true, true)))
-    agreement = rows * right.sum(axis=0) - agreement
-    return _share(agreement, np.sqrt(np.clip((rows**2 - said_twice) * (rows**2 - true_twice), 0, None)))
-
-
-def _pearson(split: SplitPredictions, counts: Floats) -> Floats:
-    rows = counts.sum(axis=1)
-    y, y_mean, y_variance = _moments(split.labels[None], counts)  # (1, P), (1, b), (1, b)
-    x, x_mean, x_variance = _moments(split.predictions, counts)  # (S, P), (S, b), (S, b)
-    covariance = (x * y) @ counts.T / rows - x_mean * y_mean
-    return _correlate(covariance, x_variance * y_variance)
-
-
-def _spearman(split: SplitPredictions, counts: Floats) -> Floats:
-    """Correlate mean ranks (Pearson)."""
-    whole = counts.astype(np.int32)  # whose running sums are several times faster
-    y, *every = (_centred_ranks(line, whole) for line in (split.labels, *split.predictions))
-    y_squares, found = np.einsum("bp,bp->b", counts * y, y), list[Floats]()
+def _correlate(split: SplitPredictions, counts: Floats, *, name: str) -> Floats:
+    y, *every = (_CENTRED[name](line, counts) for line in (split.labels, *split.predictions))
+    counted, found = counts * y, list[Floats]()
+    y_squares = np.einsum("bp,bp->b", counted, y)
     for x in every:
-        counted = counts * x
-        variances = np.einsum("bp,bp->b", counted, x) * y_squares
-        found.append(_correlate(np.einsum("bp,bp->b", counted, y), variances))
+        squares = np.einsum("bp,bp->b", counts * x, x) * y_squares
+        found.append(_share(np.einsum("bp,bp->b", counted, x), np.sqrt(squares)))
     return np.stack(found)
 
 
-def _moments(values: Floats, counts: Floats) -> tuple[Floats, Floats, Floats]:
-    """Return values (R, P) minus their plain mean, and the mean and variance (R, b) of that, counted (b, P) times."""
-    rows = counts.sum(axis=1)
-    centred = values - values.mean(axis=1, keepdims=True)
-    mean = centred @ counts.T / rows
-    variance = centred**2 @ counts.T / rows - mean**2
-    rounding = 1e-12 * np.abs(centred).max(axis=1, keepdims=True) ** 2
-    return centred, mean, np.where(variance > rounding, variance, 0.0)
+def _centred_values(values: Floats, counts: Floats) -> Floats:
+    """Return (P,) values that count (b, P) times, minus their mean: (b, P), 0 if that is a rounding error."""
+    centred = values - values.mean()
+    found = centred - (counts @ centred / counts.sum(axis=1))[:, None]
+    return np.where(np.abs(found) > 1e-12 * np.abs(centred).max(), found, 0.0)
 
 
-def _centred_ranks(values: Floats, counts: NDArray[np.int32]) -> Floats:
+def _centred_ranks(values: Floats, counts: Floats) -> Floats:
     """Return twice the mean ranks (b, P), centred, of (P,) values that count (b, P) times."""
-    distinct, group = np.unique(values, return_inverse=True)  # (G,), (P,)
+    group = np.unique(values, return_inverse=True)[1]  # (P,)
     order = np.argsort(group, kind="stable")
-    ties = counts.take(order, axis=1)
-    if len(distinct) < len(values):
-        ties = np.add.reduceat(ties, np.flatnonzero(np.diff(group[order], prepend=-1)), axis=1)  # (b, G)
+    ties = counts.astype(np.int32).take(order, axis=1)  # whose running sums are several times faster
+    ties = np.add.reduceat(ties, np.flatnonzero(np.diff(group[order], prepend=-1)), axis=1)  # (b, groups)
     ranks = 2 * np.cumsum(ties, axis=1, dtype=np.int32) - ties - ties.sum(axis=1, keepdims=True, dtype=np.int32)
     return np.asarray(ranks.take(group, axis=1), dtype=np.float64)
 
 
-def _correlate(covariance: Floats, variances: Floats) -> Floats:
-    """Divide a covariance by the root of the product of two variances; 0 if that is 0."""
-    product = np.broadcast_to(variances, covariance.shape)
-    scale = np.sqrt(np.where(product > 0, product, 1.0))
-    return np.where(product > 0, covariance / scale, 0.0)
-
-
-_SCORES: Mapping[str, Callable[[SplitPredictions, Floats], Floats]] = {
-    "accuracy": _accuracy,
-    "micro_f1": _accuracy,
-    "balanced_accuracy": functools.partial(_macro, ratio="recall", of_labels=True),
-    **{name: functools.partial(_of_class_1, ratio=name) for name in _RATIOS},
-    **{f"macro_{name}": functools.partial(_macro, ratio=name) for name in _RATIOS},
-    "matthews_correlation": _matthews,
-    "pearson": _pearson,
-    "spearman": _spearman,
-}
+_CENTRED = {"pearson": _centred_values, "spearman": _centred_ranks}

@@ -10,6 +10,7 @@ import numpy as np
 import scipy
 from numpy.random import Generator
 
+from glue_bench.config.task import CORRELATIONS
 from glue_bench.statistics import intervals
 from glue_bench.statistics.intervals import DRAWS, LEVEL, Floats, SplitPredictions, score_counts, variance_of_median
 from glue_bench.text import plural
@@ -18,10 +19,9 @@ FEWEST_SEEDS = 3  # with fewer, a standard deviation means little
 MOST_SEEDS = 1000  # the most that a verdict suggests
 CONSTANT_SPREAD = 1e-3  # predicted scores with a smaller spread, as a share of the labels' spread, count as constant
 _ENDLESS = 1e12  # seeds: the limit of many
-_ROUNDING = 1e-9  # rounding error of a mean of equal scores times 100
+_ROUNDING = 1e-9  # more than the rounding error of a score times 100, of a mean of equal ones, or of a difference
 SIGNIFICANCE = 0.05  # of adjusted p-values
 POWER = 0.8  # probability of finding the smallest detectable difference
-_TIE = 1e-12  # rounding error of a difference of scores
 
 REPRODUCED, BELOW, ABOVE, INCONCLUSIVE = "reproduced", "below", "above", "inconclusive"
 NOT_COMPARABLE, NOT_RUN, FAILED = "not comparable", "not run", "failed"
@@ -65,21 +65,22 @@ def judge_published(
     ours, spread = float(np.mean(scores)), float(np.std(scores, ddof=1))
     if np.ptp(scores) < _ROUNDING:
         return Verdict(kind=INCONCLUSIVE, reason="all seeds score the same: no training noise was seen")
-    runs, known = runs or 1, deviation is not None and (runs or 1) > 1
-    noise = deviation if known and deviation is not None else spread
+    runs = runs or 1
+    known = deviation if runs > 1 else None
+    noise = spread if known is None else known
     theirs = noise**2 * (1 / runs if mean else variance_of_median(runs))
 
     def reach(seeds: float) -> float:
         """Return half the width of the interval that this many seeds predict for the published number."""
         own = spread**2 / seeds
         freedom = seeds - 1
-        if known:  # Welch and Satterthwaite
+        if known is not None:  # Welch and Satterthwaite
             freedom = (own + theirs) ** 2 / (own**2 / freedom + theirs**2 / (runs - 1))
         return float(scipy.special.stdtrit(freedom, (1 + LEVEL) / 2)) * math.sqrt(own + theirs)
 
     distance = abs(published - ours) - rounding
     low, high = ours - reach(count), ours + reach(count)
-    welch = f"difference {low - published:+.1f} to {high - published:+.1f}" if known else ""
+    welch = f"difference {low - published:+.1f} to {high - published:+.1f}" if known is not None else ""
     if distance > reach(count):
         return Verdict(kind=BELOW if ours < published else ABOVE, reason=welch, low=low, high=high)
     if distance <= reach(_ENDLESS):
@@ -117,22 +118,17 @@ def describe_degenerate(
     (n,) labels and predictions are codes of the classes `names`, or scores if that is empty; logits are (n, outputs).
     The mean of `metrics` is the run's score: always predicting the most frequent label is judged by the same.
     """
-    uncorrelated = "below chance: predictions and labels are not correlated"
     if not np.isfinite(logits).all():
         return "logits that are not numbers"
-    if not names:
-        if np.ptp(predictions) <= CONSTANT_SPREAD * max(float(np.ptp(labels)), 1e-12):
-            return f"constant predictions ({float(predictions.mean()):.2f})"
-        below = float(np.corrcoef(labels, predictions)[0, 1]) <= 0 if np.ptp(labels) > 0 else False
-        return uncorrelated if below else None
-    accuracy, chance = float((labels == predictions).mean()), 1 / len(names)
     codes, counts = np.unique(labels, return_counts=True)
-    if len(codes) == 1 and accuracy == 1:
+    if names and len(codes) == 1 and (predictions == labels).all():
         return None  # there is only one label, and it was predicted
-    if (predictions == predictions[0]).all():
-        return f"constant predictions ({names[int(predictions[0])]})"
-    if "accuracy" in metrics and accuracy < chance:
-        return f"below chance: accuracy {100 * accuracy:.1f}, chance {100 * chance:.1f}"
+    if np.ptp(predictions) <= (0 if names else CONSTANT_SPREAD * max(float(np.ptp(labels)), 1e-12)):
+        constant = names[int(predictions[0])] if names else f"{predictions.mean():.2f}"
+        return f"constant predictions ({constant})"
+    accuracy = float((labels == predictions).mean())
+    if "accuracy" in metrics and accuracy < 1 / len(names):
+        return f"below chance: accuracy {100 * accuracy:.1f}, chance {100 / len(names):.1f}"
     if len(codes) == 1:
         return None
     usual = np.full_like(predictions, codes[counts.argmax()])
@@ -140,8 +136,8 @@ def describe_degenerate(
     score, baseline = np.mean([values[:, 0] for values in score_counts(metrics, split).values()], axis=0)  # (2,)
     if score > baseline + _ROUNDING:
         return None
-    if {*metrics} == {"matthews_correlation"}:
-        return uncorrelated
+    if {*metrics} <= {*CORRELATIONS}:
+        return "below chance: predictions and labels are not correlated"
     return f"no better than always the most frequent label ({100 * baseline:.1f})"
 
 
@@ -180,14 +176,30 @@ def compare_pairs(
         scores = {name: way(split, metrics[name]) for name, split in splits.items()}
         return np.asarray(np.mean([scores[split][metric] for split, metric in parts], axis=0), dtype=np.float64)
 
+    def swap(both: SplitPredictions, names: Sequence[str]) -> dict[str, Floats]:
+        """Let the encoders swap places on about half of the rows: metric to (2S, draws)."""
+        patterns, counts = intervals.find_patterns(both, names)
+        first, second = np.split(patterns.predictions, 2)
+        labels, swapped = np.tile(patterns.labels, 2), np.block([[first, second], [second, first]])  # (2P,), (2S, 2P)
+        once = counts == 1
+
+        def draw(own: Generator, size: int) -> Floats:
+            moved = np.empty((size, len(counts)))
+            moved[:, once] = own.integers(0, 2, (size, int(once.sum())), dtype=np.uint8)  # a binomial of one
+            moved[:, ~once] = own.binomial(counts[~once], 0.5, size=(size, int((~once).sum())))
+            return np.hstack([counts - moved, moved])  # (b, 2P)
+
+        every = SplitPredictions(labels=labels, predictions=swapped)
+        return intervals.score_draws(names, every, draw=draw, stream=stream, draws=draws)
+
     drawn = score(functools.partial(intervals.resample_scores, stream=stream, draws=draws))
     scores = score(lambda split, names: score_counts(names, split))[:, 0]
     seeds = len(scores) // 2
     difference = intervals.interval_of_difference((scores[:seeds], drawn[:seeds]), (scores[seeds:], drawn[seeds:]))
-    swapped = score(functools.partial(_score_swapped, stream=stream, draws=draws))  # (2S, draws)
+    swapped = score(swap)  # (2S, draws)
     observed = abs(float(scores[:seeds].mean() - scores[seeds:].mean()))
     excess = np.abs(swapped[:seeds].mean(axis=0) - swapped[seeds:].mean(axis=0)) - observed  # (draws,)
-    beyond, ties = float((excess > _TIE).sum()), float((np.abs(excess) <= _TIE).sum())
+    beyond, ties = float((excess > _ROUNDING).sum()), float((np.abs(excess) <= _ROUNDING).sum())
     return PairedScores(difference, min(1.0, (beyond + (ties + 1) / 2) / (draws + 1)))
 
 
@@ -196,24 +208,3 @@ def adjust_holm(p_values: Sequence[float]) -> list[float]:
     adjusted, order = np.array(p_values, dtype=np.float64), np.argsort(p_values, kind="stable")
     adjusted[order] = np.maximum.accumulate(np.arange(len(order), 0, -1) * adjusted[order])
     return [float(p) for p in adjusted.clip(max=1)]
-
-
-def _score_swapped(
-    both: SplitPredictions, metrics: Sequence[str], *, stream: Generator, draws: int
-) -> dict[str, Floats]:
-    """Score 2 x S runs after the encoders swapped places on about half of the rows: metric to (2S, draws)."""
-    patterns, counts = intervals.find_patterns(both, metrics)
-    first, second = np.split(patterns.predictions, 2)
-    once = counts == 1
-    every = SplitPredictions(
-        labels=np.tile(patterns.labels, 2),  # (2P,)
-        predictions=np.block([[first, second], [second, first]]),  # (2S, 2P)
-    )
-
-    def draw(own: Generator, size: int) -> Floats:
-        moved = np.empty((size, len(counts)))
-        moved[:, once] = own.integers(0, 2, (size, int(once.sum())), dtype=np.uint8)  # a binomial of one
-        moved[:, ~once] = own.binomial(counts[~once], 0.5, size=(size, int((~once).sum())))
-        return np.hstack([counts - moved, moved])  # (b, 2P)
-
-    return intervals.score_draws(metrics, every, draw=draw, stream=stream, draws=draws)

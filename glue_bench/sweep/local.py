@@ -23,13 +23,14 @@ from glue_bench.machine import total_memory, usable_cores
 from glue_bench.runs.identity import RunRequest
 from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
+from glue_bench.stops import STOPS
 from glue_bench.sweep.board import Listener
 from glue_bench.sweep.plan import Plan
 from glue_bench.sweep.queue import LostRunError, Queue
 from glue_bench.sweep.sharing import PRIORITY, runs_that_fit, side_by_side
 from glue_bench.sweep.timing import rough_work
 from glue_bench.sweep.worker import LOG, count_gpus, find_fault, keep_log, work
-from glue_bench.training.stopping import HANDLED, SIGNALS
+from glue_bench.training.stopping import SIGNALS
 
 MEMORY_PER_WORKER = 4 * 2**30  # bytes: DistilRoBERTa with gradients, AdamW's moments and a batch of long rows
 _CONTEXT = multiprocessing.get_context("forkserver")
@@ -105,11 +106,11 @@ def warm_up() -> None:
     os.environ.update(_OF_THE_SERVER)
     resource_tracker.ensure_running()  # it unblocks signals when it starts, so it has to start first
     # Ctrl-C reaches the server too; it, and workers until they are ready, must survive it.
-    signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
     try:
         forkserver.ensure_running()
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 

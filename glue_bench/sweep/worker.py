@@ -22,10 +22,11 @@ from glue_bench.runs.identity import RunRequest
 from glue_bench.runs.lease import LostLeaseError, Owner
 from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
+from glue_bench.stops import STOPS
 from glue_bench.sweep.board import Listener
 from glue_bench.sweep.queue import run_leased
 from glue_bench.training.course import StepReport
-from glue_bench.training.stopping import HANDLED, SIGNALS, Stopped
+from glue_bench.training.stopping import SIGNALS, Stopped
 
 LOG = "output.log"
 _LOG_SO_FAR = "output.{}.log"  # by process: of several workers that try for a run, only one keeps its log
@@ -58,16 +59,16 @@ def work(
     logger.setLevel(logging.DEBUG if debug else logging.WARNING)
     with SIGNALS.handled():
         try:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDLED)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
             threading.Thread(target=_stop_without, args=(connection,), name="driver", daemon=True).start()
             import torch
 
             torch.set_num_threads(len(cores))
             outcome = run_leased(request, store, listener=pipe, earlier=earlier)
             kind, text = "elsewhere" if isinstance(outcome, Owner) else "recorded", ""
-            signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)  # it ends anyway, and must be able to report how
+            signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)  # it ends anyway, and must be able to report how
         except BaseException as error:
-            signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
+            signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
             kind, text = next(kind for each, kind in _ENDINGS.items() if isinstance(error, each)), describe(error)
             if kind == "failed":
                 logger.debug("%s: %s", request.title, error, exc_info=not isinstance(error, GlueBenchError))

@@ -46,7 +46,8 @@ class GlueMetric(evaluate.Metric):  # type: ignore[misc]
         y = np.asarray(references, dtype=np.float64)
         p = np.asarray(predictions, dtype=np.float64)
         undefined = why_undefined(self.names, p, labels=y)
-        return {name: 0.0 if name in undefined else float(_SCORES[name](y, p)) for name in self.names}
+        with warnings.catch_warnings(action="ignore", category=NearConstantInputWarning):  # a poor score, but defined
+            return {name: 0.0 if name in undefined else float(_SCORES[name](y, p)) for name in self.names}
 
 
 def why_undefined(metrics: Sequence[str], predictions: Vector, *, labels: Vector) -> dict[str, str]:
@@ -72,8 +73,7 @@ def score_predictions(metrics: Sequence[str], predictions: Vector, *, labels: Ve
         raise ValueError("predictions and labels must be finite")
     if not {*metrics} & {*REGRESSION_METRICS} and (np.asarray(labels) < 0).any():
         raise ValueError("label -1: hidden test labels cannot be scored")
-    computed = GlueMetric(metrics).compute(predictions=predictions, references=labels)
-    return {name: float(computed[name]) for name in metrics}
+    return dict(GlueMetric(metrics).compute(predictions=predictions, references=labels))
 
 
 def decide(logits: NDArray[np.float32], *, regression: bool) -> Vector:
@@ -81,17 +81,12 @@ def decide(logits: NDArray[np.float32], *, regression: bool) -> Vector:
     return logits[:, 0].astype(np.float64) if regression else logits.argmax(axis=1).astype(np.int64)
 
 
-def _pearson(y: NDArray[np.float64], p: NDArray[np.float64]) -> float:
-    with warnings.catch_warnings(action="ignore", category=NearConstantInputWarning):  # the score is poor, but defined
-        return float(pearsonr(y, p).statistic)
-
-
 _SCORES: dict[str, Callable[..., float]] = {
     "accuracy": accuracy_score,
     "balanced_accuracy": lambda y, p: recall_score(y, p, labels=np.unique(y), average="macro", zero_division=0.0),
     "micro_f1": partial(f1_score, average="micro"),
     "matthews_correlation": matthews_corrcoef,
-    "pearson": _pearson,
+    "pearson": lambda y, p: pearsonr(y, p).statistic,
     "spearman": lambda y, p: spearmanr(y, p).statistic,
 }
 for _name, _score in {"f1": f1_score, "precision": precision_score, "recall": recall_score}.items():

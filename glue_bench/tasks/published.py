@@ -185,8 +185,6 @@ def _read_row(content: Mapping[str, Any], *, name: str) -> PublishedTable:
     conform(PublishedTable, about | ({"scores": {}} if "scores" in about else {}), where="")
     if isinstance(about["scores"], list):
         scores = [build_plain(PublishedScore, each, where=f"scores[{at}]") for at, each in enumerate(about["scores"])]
-        if any(score.pair for score in scores):
-            raise ValueError("pair is no key of a number; scores by task may have two")
     else:
         known = [*(key for key in keys if key != "rounding"), "decimals", *columns]
         if unknown := next((key for key in content if key not in known), None):

@@ -1,6 +1,10 @@
-"""Crash-safe snapshots of training: each a folder, whole or absent, with the hashes of its files. Knows no loop."""
+"""Crash-safe snapshots of training, and the weights of its best epoch, which are part of them. Knows no loop.
+
+A snapshot is a folder, whole or absent, with the hashes of its files.
+"""
 
 import contextlib
+import dataclasses
 import errno
 import json
 import logging
@@ -11,13 +15,15 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from glue_bench.files import file_sha256, replace_folder_atomically
+from glue_bench.models.trainable import trained
 from glue_bench.reading import conform, read_json, whole_number
 from glue_bench.text import first_line
 
@@ -113,7 +119,18 @@ class SnapshotStore:
         conform(int, step := metadata.pop("step"), where="step")
         if step != whole_number(folder.name[5:]):
             raise ValueError(f"it was made after update {step}")
-        return Snapshot(step=step, tensors=_with_names_of_today(load_file(folder / _TENSORS)), metadata=metadata)
+        tensors = load_file(folder / _TENSORS)
+        # In version 1, classifiers of BERT's and RoBERTa's families had an encoder and a head.
+        renamed = {
+            "encoder.transformer": "whole.bert" if "model.head.pooler.weight" in tensors else "whole.roberta",
+            "head.pooler": "whole.bert.pooler.dense",
+            "head.classifier": "whole.classifier",
+            "head": "whole.classifier",
+        }
+        # Today's names go on with `whole.` there.
+        before = re.compile(rf"^((?:model|selected|optimizer\.\w+)\.)({'|'.join(map(re.escape, renamed))})(?=\.)")
+        of_today = {before.sub(lambda old: old[1] + renamed[old[2]], name): value for name, value in tensors.items()}
+        return Snapshot(step=step, tensors=of_today, metadata=metadata)
 
 
 def products_of_newest(folder: Path) -> str:
@@ -122,19 +139,6 @@ def products_of_newest(folder: Path) -> str:
         newest = SnapshotStore(folder, belongs_to={})._every()[0]
         return str((_UNNAMED | read_json(newest / _MANIFEST)["belongs_to"])["products"])
     return ""
-
-
-def _with_names_of_today(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the tensors of version 1, whose classifiers of BERT's and RoBERTa's families had an encoder and a head."""
-    renamed = {
-        "encoder.transformer": "whole.bert" if "model.head.pooler.weight" in tensors else "whole.roberta",
-        "head.pooler": "whole.bert.pooler.dense",
-        "head.classifier": "whole.classifier",
-        "head": "whole.classifier",
-    }
-    # Today's names go on with `whole.` there.
-    before = re.compile(rf"^((?:model|selected|optimizer\.\w+)\.)({'|'.join(map(re.escape, renamed))})(?=\.)")
-    return {before.sub(lambda old: old[1] + renamed[old[2]], name): value for name, value in tensors.items()}
 
 
 def check_tensors(snapshot: Snapshot, begun: Mapping[str, Tensor], *, selected: bool) -> None:
@@ -164,3 +168,63 @@ def check_tensors(snapshot: Snapshot, begun: Mapping[str, Tensor], *, selected: 
             fits = fits and bool((value.isfinite() & (value >= lowest)).all())
         if not fits or name not in like:
             raise ValueError(f"its tensor {name} is none that this training can have come to")
+
+
+class SelectionFacts(TypedDict):
+    """What a snapshot says of a selection, whose best weights are among its tensors."""
+
+    epoch: int  # of these weights, from 1; 0 before the end of the first
+    step: int  # updates done by its end
+    scores: list[float | None]  # of the epochs so far, None for NaN or infinity
+
+
+class BestEpoch:
+    """Keeps the weights of the epoch with the highest score; the earlier epoch wins a tie."""
+
+    def __init__(self, model: nn.Module, score: Callable[[], float], *, patience: int | None = None) -> None:
+        """Watch `model` in training.
+
+        `score` scores the current weights; higher is better, NaN is worst. After `patience` epochs without a better
+        score training is `over`; None: it never is.
+        """
+        self._model, self._score, self._patience = model, score, patience
+        self._weights = dict[str, Tensor]()  # on the CPU: a device may have no room for them
+        self.epoch, self.step, self.scores = 0, 0, list[float | None]()  # as in `SelectionFacts`
+
+    @property
+    def selected(self) -> dict[str, Any]:
+        """`SelectionFacts` of the epochs so far, of which there is one or more, and the `score` of the best."""
+        best = self.scores[self.epoch - 1]
+        return {"epoch": self.epoch, "step": self.step, "score": best, "scores": [*self.scores]}
+
+    @property
+    def over(self) -> bool:
+        """Whether patience is at an end."""
+        return self._patience is not None and len(self.scores) - self.epoch >= self._patience
+
+    def end_epoch(self, step: int) -> None:
+        """Score the epoch that ended with update `step`, and keep its weights if it is the best."""
+        score, best = self._score(), self.scores[self.epoch - 1] if self.scores else None
+        self.scores.append(score if math.isfinite(score) else None)
+        if not self._weights or score > (-math.inf if best is None else best):
+            self.epoch, self.step = len(self.scores), step
+            weights = trained(self._model).items()
+            self._weights = {name: value.detach().to("cpu", copy=True) for name, value in weights}
+
+    def add_to(self, snapshot: Snapshot) -> Snapshot:
+        """Return the snapshot with the state of the selection added, for `restore`."""
+        own: SelectionFacts = {"epoch": self.epoch, "step": self.step, "scores": self.scores}
+        tensors = {**snapshot.tensors, **{f"selected.{name}": value for name, value in self._weights.items()}}
+        return dataclasses.replace(snapshot, tensors=tensors, metadata={**snapshot.metadata, "selection": own})
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Continue from what `add_to` stored."""
+        own: SelectionFacts = snapshot.metadata["selection"]
+        self.epoch, self.step, self.scores = own["epoch"], own["step"], [*own["scores"]]
+        self._weights = snapshot.part("selected.")
+
+    def put_back(self) -> None:
+        """Give the model the weights of the best epoch."""
+        with torch.no_grad():
+            for name, parameter in trained(self._model).items():
+                parameter.copy_(self._weights[name])

@@ -32,13 +32,7 @@ def holdout_stream(seed: int) -> int:
 
 def dropout_seed(stream: int, step: int, *, rank: int) -> int:
     """Return the 64-bit dropout seed of update `step` in process `rank`; rank 0 has the seeds of a single process."""
-    numbers = [stream, step, *([rank] if rank else [])]
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
-
-
-def rising_updates(settings: TrainerConfig, *, total: int) -> int:
-    """Return in how many of all updates the learning rate rises, in equal parts."""
-    return math.ceil(total * settings.warmup) if settings.warmup_updates is None else settings.warmup_updates
+    return int(np.random.SeedSequence([stream, step, rank]).generate_state(1, np.uint64)[0])
 
 
 def rate_share(settings: TrainerConfig, step: int, *, total: int) -> float:
@@ -48,7 +42,8 @@ def rate_share(settings: TrainerConfig, step: int, *, total: int) -> float:
     here it has what their second has. The floor, which the last update's rate is above, is that of torch's LinearLR,
     and of transformers' cosine_with_min_lr.
     """
-    if step < (rising := rising_updates(settings, total=total)):
+    rising = math.ceil(total * settings.warmup) if settings.warmup_updates is None else settings.warmup_updates
+    if step < rising:  # in equal parts
         return (step + 1) / rising
     left = (total - step) / (total - rising)
     shares = {"linear": left, "cosine": (1 - math.cos(math.pi * left)) / 2, "constant": 1.0}

@@ -15,6 +15,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from glue_bench.errors import DivergedError, LostError, UsageError, describe, list_names
+from glue_bench.reading import whole_number
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -65,13 +66,35 @@ class Processes:
             raise UsageError(f"{what}: torchrun's processes share one run; start this without torchrun")
 
     def __enter__(self) -> "Processes":
-        if self.count > 1:
-            import torch
+        if self.count == 1:
+            return self
+        import torch
 
-            self._await_peers()
-            if torch.cuda.is_available():
-                with _lost_if_it_fails() as distributed:
-                    self._gpus = distributed.new_group(backend="nccl", timeout=_BETWEEN_GPUS)
+        failed = list[BaseException]()
+
+        def connect() -> None:
+            try:
+                self._connect()
+            except BaseException as error:
+                failed.append(error)
+
+        # In a thread, since nothing but the main thread obeys signals.
+        thread, limit = threading.Thread(target=connect, name="peers", daemon=True), _FOR_PEERS.total_seconds()
+        thread.start()
+        thread.join(_QUIET)
+        if thread.is_alive():
+            others = list_names(str(rank) for rank in range(self.count) if rank != self.rank)
+            place = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+            text = "RANK=%d and WORLD_SIZE=%d are set: waiting for rank %s at %s, for %.0f minutes at most"
+            logger.warning(text, self.rank, self.count, others, place, limit / 60)
+            thread.join(limit + _PATIENCE - _QUIET)
+        if thread.is_alive():
+            raise LostError("the other processes did not connect; to run without them, unset RANK and WORLD_SIZE")
+        if failed:
+            raise failed[0]
+        if torch.cuda.is_available():
+            with _lost_if_it_fails() as distributed:
+                self._gpus = distributed.new_group(backend="nccl", timeout=_BETWEEN_GPUS)
         return self
 
     def _connect(self) -> None:
@@ -88,43 +111,27 @@ class Processes:
             # Gloo exchanges what is on a CPU, for which no GPU waits, and may take long: the first one writes.
             distributed.init_process_group("gloo", store=self._store, rank=self.rank, world_size=self.count)
 
-    def _await_peers(self) -> None:
-        """Connect in a thread, since nothing but the main thread obeys signals, and say who is waited for."""
-        failed = list[BaseException]()
-
-        def attempt() -> None:
-            try:
-                self._connect()
-            except BaseException as error:
-                failed.append(error)
-
-        thread, limit = threading.Thread(target=attempt, name="peers", daemon=True), _FOR_PEERS.total_seconds()
-        thread.start()
-        thread.join(_QUIET)
-        if thread.is_alive():
-            others = list_names(str(rank) for rank in range(self.count) if rank != self.rank)
-            place = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
-            text = "RANK=%d and WORLD_SIZE=%d are set: waiting for rank %s at %s, for %.0f minutes at most"
-            logger.warning(text, self.rank, self.count, others, place, limit / 60)
-            thread.join(limit + _PATIENCE - _QUIET)
-        if thread.is_alive():
-            raise LostError("the other processes did not connect; to run without them, unset RANK and WORLD_SIZE")
-        if failed:
-            raise failed[0]
-
     def __exit__(self, *raised: Any) -> None:
         error: BaseException | None = raised[1]
         if self.count == 1:
             return
         if error is None:
-            from torch import distributed
-
-            distributed.destroy_process_group()
-        elif self.leads:
-            with contextlib.suppress(RuntimeError):  # the store goes away with its host
+            with _lost_if_it_fails() as distributed:
+                distributed.destroy_process_group()
+            return
+        words, deadline = None, time.monotonic() + _PATIENCE
+        with contextlib.suppress(KeyboardInterrupt, RuntimeError):  # the store goes away with its host
+            if self.leads:
                 self._store.set(_LEFT, describe(error))
-        else:
-            self._leave(error)
+                return
+            # torchrun kills the others as soon as one has failed: the first must have written its record by then.
+            while not (said := self._store.check([_LEFT])) and time.monotonic() < deadline:
+                time.sleep(0.05)
+            if said:
+                words = self._store.get(_LEFT).decode()
+                time.sleep(0.5)  # time for it to end
+        if words == describe(error) or isinstance(error, LostError | DivergedError | KeyboardInterrupt):
+            raise SystemExit(getattr(error, "exit_code", 1)) from error  # silently: the first says why
 
     def broadcast(self, value: Any) -> Any:
         """Return the first process's value, on the CPU; the others get a copy."""
@@ -146,8 +153,7 @@ class Processes:
         most = torch.tensor(numbers)
         with _lost_if_it_fails() as distributed:
             distributed.all_reduce(most, op=distributed.ReduceOp.MAX)
-        found: list[int] = most.tolist()
-        return found
+        return [int(number) for number in most]
 
     def add_up(self, tensor: "Tensor") -> None:
         """Replace a tensor by its sum over all processes, the same bits in each; does not wait for a GPU."""
@@ -155,26 +161,13 @@ class Processes:
             with _lost_if_it_fails() as distributed:
                 distributed.all_reduce(tensor, group=self._gpus if tensor.is_cuda else None)
 
-    def _leave(self, error: BaseException) -> None:
-        """End a process that is not the first: silently, if the first says why."""
-        words, deadline = None, time.monotonic() + _PATIENCE
-        with contextlib.suppress(KeyboardInterrupt, RuntimeError):  # the store goes away with its host
-            # torchrun kills the others as soon as one has failed: the first must have written its record by then.
-            while not (said := self._store.check([_LEFT])) and time.monotonic() < deadline:
-                time.sleep(0.05)
-            if said:
-                words = self._store.get(_LEFT).decode()
-                time.sleep(0.5)  # time for it to end
-        if words == describe(error) or isinstance(error, LostError | DivergedError | KeyboardInterrupt):
-            raise SystemExit(getattr(error, "exit_code", 1)) from error
-
 
 def _read_number(name: str, allowed: range) -> int:
     """Read a variable of the launcher, all of which are set; a UsageError if it is not among the `allowed` ones."""
     text = os.environ[name]
-    with contextlib.suppress(ValueError):
-        if (number := int(text)) in allowed:
-            return number
+    number = whole_number(text)
+    if number is not None and number in allowed:
+        return number
     wanted = f"a launcher of several processes sets a whole number from {allowed[0]:,} to {allowed[-1]:,}"
     raise UsageError(f"{name}={text}: {wanted}; to run in one process, unset it")
 

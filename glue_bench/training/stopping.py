@@ -8,8 +8,6 @@ from types import FrameType
 
 from glue_bench.stops import STOPS
 
-HANDLED = [*STOPS]
-
 
 class Stopped(KeyboardInterrupt):
     """A signal stopped the work; whatever cleans up after Ctrl-C cleans up after this too."""
@@ -38,7 +36,7 @@ class StopSignals:
         self._stopping, self.pending = False, 0
         hangup = getattr(signal, "SIGHUP", None)
         # nohup asked to survive a closed terminal.
-        asked = [number for number in HANDLED if number != hangup or signal.getsignal(number) != signal.SIG_IGN]
+        asked = [number for number in STOPS if number != hangup or signal.getsignal(number) != signal.SIG_IGN]
         before = {number: signal.signal(number, self._receive) for number in asked}
         try:
             yield

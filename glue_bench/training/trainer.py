@@ -23,11 +23,10 @@ from glue_bench.models.classifier import Classifier
 from glue_bench.models.packing import Rows
 from glue_bench.models.placement import Layout, Placement, is_out_of_memory, release_memory
 from glue_bench.reading import conform
-from glue_bench.training.checkpoint import Snapshot, SnapshotStore, check_tensors
+from glue_bench.training.checkpoint import BestEpoch, SelectionFacts, Snapshot, SnapshotStore, check_tensors
 from glue_bench.training.course import SeedStreams, StepReport, dropout_seed
 from glue_bench.training.distributed import ALONE, Processes
 from glue_bench.training.optimizer import Labels
-from glue_bench.training.selection import BestEpoch, SelectionFacts
 from glue_bench.training.stopping import StopSignals
 from glue_bench.training.updates import Updates
 
@@ -155,13 +154,20 @@ class _Keeper:
     def keep_if_due(self, minutes: float) -> None:
         """Write a snapshot if one is due, every `minutes` unless 0, or if a signal asks to stop, which is then obeyed.
 
+        A training that has diverged gets none, but a DivergedError.
         No process stops, or checks for divergence, unless all do: all must call this after the same updates.
         """
         updates, signals, share = self.updates, self.signals, self.updates.processes.largest
         due = 0 < 60 * minutes < time.perf_counter() - self.kept
         stopping, due_somewhere = share(signals.pending if signals else 0, int(due))
         if stopping or due_somewhere:
-            self.keep()
+            updates.check_finite()
+            if self.snapshots is not None:
+                lines = [dataclasses.asdict(line) for line in updates.history]
+                metadata = {"seconds": self.seconds, "history": lines, "resumed_at": self.resumed_at}
+                snapshot = updates.capture(metadata)
+                self.snapshots.save(self.selection.add_to(snapshot) if self.selection else snapshot)
+            self.kept = time.perf_counter()
         if stopping and signals is not None:
             share(0)  # wait for the snapshot: torchrun ends all soon after one has ended
             signals.pending = signals.pending or stopping
@@ -217,16 +223,6 @@ class _Keeper:
         self.updates.history[:] = [StepReport(**line) for line in metadata["history"]]
         self.resumed_at = [*metadata["resumed_at"], step]
 
-    def keep(self) -> None:
-        """Write a snapshot, unless training has diverged, which is raised."""
-        self.updates.check_finite()
-        if self.snapshots is not None:
-            lines = [dataclasses.asdict(line) for line in self.updates.history]
-            metadata = {"seconds": self.seconds, "history": lines, "resumed_at": self.resumed_at}
-            snapshot = self.updates.capture(metadata)
-            self.snapshots.save(self.selection.add_to(snapshot) if self.selection else snapshot)
-        self.kept = time.perf_counter()
-
     def result(self) -> FitResult:
         """Put the chosen weights into the model, and sum up."""
         updates, selection = self.updates, self.selection
@@ -273,15 +269,10 @@ def predict(
         for batch in batches:
             on_batch()
             parts += _logits(model, rows, batch=batch, layout=layout)
-    found = np.zeros((len(encoded), (model.config.num_labels or 1) + 1), dtype=np.float32)
+    logits = np.zeros((len(encoded), model.config.num_labels or 1), dtype=np.float32)
     if batches:
-        order = np.concatenate(batches)
-        found[order, :-1] = torch.cat(parts).cpu().numpy()  # longest row first
-        np.add.at(found[:, -1], order, 1)  # how often a row was seen
-    processes.add_up(torch.from_numpy(found))  # in place
-    if not (found[:, -1] == 1).all():
-        raise AssertionError("evaluation must see every row exactly once")
-    logits = np.ascontiguousarray(found[:, :-1])
+        logits[np.concatenate(batches)] = torch.cat(parts).cpu().numpy()  # longest row first
+    processes.add_up(torch.from_numpy(logits))  # in place
     if not np.isfinite(logits).all():
         raise DivergedError("diverged: the trained model gives NaN or infinite logits")
     return logits
@@ -290,13 +281,11 @@ def predict(
 def _logits(model: Classifier, rows: Rows, *, batch: NDArray[np.int64], layout: Layout) -> Iterator[Tensor]:
     """Yield the logits of a batch; in halves if memory is too small for the whole."""
     try:
-        logits = model(rows.gather(batch, layout=layout)).float()
+        yield model(rows.gather(batch, layout=layout)).float()
+        return
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error) or len(batch) == 1:
             raise
-    else:
-        yield logits
-        return
     release_memory(next(model.parameters()).device)
     for half in np.array_split(batch, 2):
         yield from _logits(model, rows, batch=half, layout=layout)

@@ -12,7 +12,7 @@ from glue_bench.config.keys import fields_of
 from glue_bench.config.overrides import expand_multirun
 from glue_bench.config.schema import EncoderConfig, TrainerConfig, config_from_facts
 from glue_bench.errors import UsageError
-from glue_bench.training.course import rising_updates
+from glue_bench.training.course import rate_share
 
 CUSTOM = ["encoder=custom", "encoder.path=somewhere"]
 
@@ -248,7 +248,7 @@ def test_the_recipe_fairseq_has_every_number_of_its_table(task: str) -> None:
     config = compose_run([f"task={task}", "recipe=fairseq"])
     trainer = config.trainer
     assert trainer.updates is not None
-    rising = rising_updates(trainer, total=trainer.updates)
+    rising = 1 + [rate_share(trainer, step, total=trainer.updates) for step in range(trainer.updates)].index(1)
     assert (trainer.learning_rate, trainer.batch_size, trainer.updates, rising) == FAIRSEQ[task]
     assert (trainer.betas, trainer.epsilon, trainer.weight_decay) == ([0.9, 0.98], 1e-6, 0.1)
     assert (trainer.clip_norm, trainer.max_length, config.selection) == (0.0, 512, "last")

@@ -18,10 +18,9 @@ from glue_bench.models.classifier import Classifier, load_texts, load_trainable
 from glue_bench.models.packing import Rows
 from glue_bench.models.padded import pad
 from glue_bench.models.trainable import trained
-from glue_bench.training.checkpoint import SnapshotStore
+from glue_bench.training.checkpoint import BestEpoch, SnapshotStore
 from glue_bench.training.course import StepReport
 from glue_bench.training.optimizer import TorchAdamW
-from glue_bench.training.selection import BestEpoch
 from glue_bench.training.stopping import Stopped
 from tests.support.families import QUIET, SIZES, config_of
 from tests.support.fitting import fit_until
@@ -252,7 +251,7 @@ def train(
     encoded, history = encoded_of(LENGTHS * 4, seed=5, pad_id=1), list[StepReport]()
     model.cut_vocabulary(encoded.tokens)
 
-    best = BestEpoch(model, lambda: float(len(history)), on="validation", rows=1)
+    best = BestEpoch(model, lambda: float(len(history)))
     labels, changed = np.arange(len(encoded)) % 2, settings(learning_rate=1e-2)
     _, result = fit_until(
         model, encoded, labels, changed, stop_after=stop_after, history=history, snapshots=store, selection=best

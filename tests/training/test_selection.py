@@ -15,9 +15,8 @@ from glue_bench.config.schema import TrainerConfig
 from glue_bench.data.encoding import TextEncoder
 from glue_bench.data.rows import Split, draw_holdout
 from glue_bench.models.classifier import Classifier, load_classifier
-from glue_bench.training.checkpoint import Snapshot, SnapshotStore
+from glue_bench.training.checkpoint import BestEpoch, Snapshot, SnapshotStore
 from glue_bench.training.course import SeedStreams, StepReport, holdout_stream, rate_share
-from glue_bench.training.selection import BestEpoch
 from glue_bench.training.stopping import Stopped
 from glue_bench.training.trainer import FitResult, fit, predict
 from tests.support.fitting import fit_until
@@ -51,7 +50,7 @@ def train(
         return [0.0, 1.0, 0.5][len(best.scores)] + 1e-3 * float(np.tanh(logits).mean())
 
     epochs = list[dict[str, torch.Tensor]]()
-    best = BestEpoch(model, score, on="validation", rows=len(ROWS), patience=changed.patience)
+    best = BestEpoch(model, score, patience=changed.patience)
     more: dict[str, Any] = {"snapshots": store, "selection": best}
     history, result = fit_until(model, encoded, ROWS.labels, changed, stop_after=stop_after, **more)
     return Trained(
@@ -196,19 +195,19 @@ def test_the_highest_score_wins_the_earlier_of_equals_and_anything_over_nan(
     scores: list[float], epoch: int, kept: float | None
 ) -> None:
     model, values = torch.nn.Linear(1, 1, bias=False), iter(scores)
-    best = BestEpoch(model, lambda: next(values), on="holdout", rows=7)
+    best = BestEpoch(model, lambda: next(values))
     for number in range(1, len(scores) + 1):
         with torch.no_grad():
             model.weight.fill_(number)
         best.end_epoch(10 * number)
         stored = best.add_to(Snapshot(step=10 * number, tensors={}, metadata={}))
-        best = BestEpoch(model, lambda: next(values), on="holdout", rows=7)
+        best = BestEpoch(model, lambda: next(values))
         best.restore(dataclasses.replace(stored, metadata=json.loads(json.dumps(stored.metadata, allow_nan=False))))
     best.put_back()
     assert model.weight.item() == epoch
     found = best.selected
     assert found.pop("scores") == [None if math.isnan(score) else score for score in scores]
-    assert found == {"epoch": epoch, "step": 10 * epoch, "score": kept, "on": "holdout", "rows": 7}
+    assert found == {"epoch": epoch, "step": 10 * epoch, "score": kept}
 
 
 @pytest.mark.parametrize(("rows", "fraction", "held"), [(100, 0.1, 10), (2, 0.1, 1), (2, 0.99, 1), (7, 0.5, 4)])
