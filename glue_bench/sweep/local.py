@@ -15,7 +15,7 @@ from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing import connection, forkserver, resource_tracker
 from multiprocessing.process import BaseProcess
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from glue_bench.config.schema import ExecutorConfig
 from glue_bench.errors import DiskError, UsageError, describe
@@ -73,7 +73,7 @@ class _Worker:
     heard: float = field(default_factory=time.monotonic)  # when it last sent a message
     longest: float = 0.0  # seconds between two of them: an update may take minutes
     steps: int = 0
-    outcome: tuple[str, str] | None = None  # kind and remark: its own, or why it is killed
+    outcome: tuple[str, Any] | None = None  # as `work` reports it, or as decided where it is killed
 
     @property
     def quiet(self) -> float:
@@ -93,8 +93,8 @@ class _Worker:
             return "its process, or the one that starts all workers, was killed"
         if code is None or code >= 0:
             return f"its process ended with exit status {code} in the middle of the run; its output is in {LOG}"
-        out_of_memory = "often the system does that when memory runs out"
-        hint = out_of_memory if -code == signal.SIGKILL else f"its output is in {LOG}"
+        killed = -code == signal.SIGKILL
+        hint = "often the system does that when memory runs out" if killed else f"its output is in {LOG}"
         return f"its process was killed by {signal.Signals(-code).name}; {hint}"
 
 
@@ -237,28 +237,25 @@ class _Driver:
                     title = "" if shared else f"{worker.request.title}: "
                     logger.log(level, "%s%s", title, text, extra={"shared": shared})
                 else:
-                    worker.outcome = content
+                    worker.outcome = kind, content
             return
         worker.pipe.close()
 
     def _finish(self, worker: _Worker) -> None:
-        request, process, store = worker.request, worker.process, self._queue.store
+        request, process = worker.request, worker.process
         process.join()
         worker.pipe.close()
         self._workers.remove(worker)
         self._free.append(worker.slot)
-        keep_log(store.folder(*request.place), process.pid or 0)  # if its process could not do so itself
-        kind, text = worker.outcome or ("failed", worker.why_lost())
-        if kind == "disk":  # the other workers are asked to stop; then it is raised
-            self._fatal = self._fatal or DiskError(text)
-        elif kind in ("stopped", "elsewhere", "lost"):
-            if kind == "lost":
-                logger.warning("%s: %s", request.title, text)
-            self._queue.put_back(request, stopped=kind == "stopped" and self._stopping)
-        elif kind == "recorded" and (record := store.load(*request.place)):
-            self._queue.settle(request, record)
+        keep_log(self._queue.store.folder(*request.place), process.pid or 0)  # if its process could not do so itself
+        outcome: tuple[str, Any] = worker.outcome or ("failed", worker.why_lost())
+        kind, content = outcome
+        if kind == "ended":
+            self._queue.settle(request, content, stopped=self._stopping)
+        elif kind == "disk":  # the other workers are asked to stop; then it is raised
+            self._fatal = self._fatal or DiskError(content)
         else:
-            self._queue.settle_lost(request, LostRunError(text), steps=worker.steps, dead=process.pid)
+            self._queue.settle_lost(request, LostRunError(content), steps=worker.steps, dead=process.pid)
 
     def _ask_to_stop(self) -> None:
         if self._workers and self._asked_to_stop == math.inf:
@@ -269,16 +266,16 @@ class _Driver:
         self._asked_to_stop = min(self._asked_to_stop, time.monotonic())
 
     def _kill_what_hangs(self) -> None:
+        asked = time.monotonic() - self._asked_to_stop
         for worker in self._workers:
-            quiet, asked = worker.quiet, time.monotonic() - self._asked_to_stop
-            hangs = bool(worker.outcome and quiet > _LEAVING)
-            if not worker.outcome and min(quiet, asked) > max(_ANSWERING, 2 * worker.longest):
+            hangs = worker.quiet > (_LEAVING if worker.outcome else self._timeout or math.inf)
+            if not worker.outcome and min(worker.quiet, asked) > max(_ANSWERING, 2 * worker.longest):
                 text = "%s: was asked to stop and does not answer, so it is killed; the same command continues it"
                 logger.warning(text, worker.request.title)
-                worker.outcome, hangs = ("stopped", ""), True
-            elif not worker.outcome and 0 < self._timeout < quiet:
+                worker.outcome, hangs = ("ended", None), True
+            elif hangs:
                 text = f"no sign of progress for {self._timeout / 60:g} minutes (executor.timeout)"
-                worker.outcome, hangs = ("failed", f"{text}, so its process was killed"), True
+                worker.outcome = worker.outcome or ("failed", f"{text}, so its process was killed")
             if hangs:
                 worker.send(signal.SIGKILL)
 

@@ -19,7 +19,6 @@ from typing import Any
 
 from glue_bench.errors import DiskError, GlueBenchError, UsageError, describe
 from glue_bench.runs.identity import RunRequest
-from glue_bench.runs.lease import LostLeaseError, Owner
 from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
 from glue_bench.sweep.board import Listener
@@ -29,7 +28,6 @@ from glue_bench.training.stopping import HANDLED, SIGNALS, Stopped
 
 LOG = "output.log"
 _LOG_SO_FAR = "output.{}.log"  # by process: of several workers that try for a run, only one keeps its log
-_ENDINGS = {Stopped: "stopped", DiskError: "disk", LostLeaseError: "lost", BaseException: "failed"}
 _REPORT_EVERY = 0.1  # seconds between two updates that are reported to the driver
 
 logger = logging.getLogger("glue_bench")
@@ -47,7 +45,8 @@ def work(
 ) -> None:
     """Do one run in the driver's `environment`, reported through `connection`; the process's main function.
 
-    The last report is what became of the run (recorded, elsewhere, stopped, disk, lost, failed), and a remark.
+    The last report is how it ended: with a record, or with None if the run must be put back; or else, why not (failed,
+    or the disk, which concerns every run).
     """
     with contextlib.suppress(OSError):
         os.setsid()  # Ctrl-C in a terminal goes to the driver, which passes it on once
@@ -63,15 +62,15 @@ def work(
             import torch
 
             torch.set_num_threads(len(cores))
-            outcome = run_leased(request, store, listener=pipe, earlier=earlier)
-            kind, text = "elsewhere" if isinstance(outcome, Owner) else "recorded", ""
+            outcome: tuple[str, Any] = "ended", run_leased(request, store, listener=pipe, earlier=earlier)
             signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)  # it ends anyway, and must be able to report how
         except BaseException as error:
             signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
-            kind, text = next(kind for each, kind in _ENDINGS.items() if isinstance(error, each)), describe(error)
-            if kind == "failed":
-                logger.debug("%s: %s", request.title, error, exc_info=not isinstance(error, GlueBenchError))
-    pipe.send("outcome", (kind, text))
+            outcome = "disk" if isinstance(error, DiskError) else "failed", describe(error)
+            if isinstance(error, Stopped):
+                outcome = "ended", None
+            logger.debug("%s: %s", request.title, error, exc_info=not isinstance(error, GlueBenchError | Stopped))
+    pipe.send(*outcome)
     sys.stdout.flush()
     sys.stderr.flush()
     keep_log(folder, os.getpid())
