@@ -12,12 +12,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from glue_bench.text import format_bytes, visible
-
-if TYPE_CHECKING:
-    from packaging.requirements import Requirement
 
 OK, NOTE, PROBLEM = "ok", "note", "problem"
 _COLORS = {NOTE: "\x1b[33m", PROBLEM: "\x1b[1;31m"}
@@ -52,30 +48,25 @@ def examine_installation() -> Iterator[Finding]:
 
     yield Finding("Python", OK, found=platform.python_version())
     try:
-        about = metadata.metadata(_PACKAGE)
+        good, faults = [f"{_PACKAGE}=={metadata.version(_PACKAGE)}"], list[Finding]()
     except metadata.PackageNotFoundError:
         found = "glue-bench runs from a folder and is not installed: versions cannot be checked"
         yield Finding("packages", NOTE, found=found, advice="pip install -e . in its folder")
         return
     every = map(Requirement, metadata.requires(_PACKAGE) or [])
-    needed = [each for each in every if each.marker is None or each.marker.evaluate({"extra": ""})]
-    faults = {each.name: fault for each in needed if (fault := _check(each))}
-    good = [f"{each.name}=={metadata.version(each.name)}" for each in needed if each.name not in faults]
-    yield Finding("packages", OK, found=", ".join([f"{_PACKAGE}=={about['Version']}", *good]))
-    yield from faults.values()
-
-
-def _check(requirement: "Requirement") -> Finding | None:
-    """Return why a package does not fit; None if it does."""
-    name, wanted, state = requirement.name, requirement.specifier, NOTE
-    try:
-        found = metadata.version(name)
-        if wanted.contains(found, prereleases=True):
-            return None
-        text = f"{found}; glue-bench is tested with {wanted}"
-    except metadata.PackageNotFoundError:
-        text, state = f"not installed; glue-bench needs {wanted}", PROBLEM
-    return Finding(name, state, found=text, advice=f"pip install '{name}{wanted}'")
+    for each in [each for each in every if each.marker is None or each.marker.evaluate({"extra": ""})]:
+        state, advice = NOTE, f"pip install '{each.name}{each.specifier}'"
+        try:
+            version = metadata.version(each.name)
+            if each.specifier.contains(version, prereleases=True):
+                good.append(f"{each.name}=={version}")
+                continue
+            text = f"{version}; glue-bench is tested with {each.specifier}"
+        except metadata.PackageNotFoundError:
+            text, state = f"not installed; glue-bench needs {each.specifier}", PROBLEM
+        faults.append(Finding(each.name, state, found=text, advice=advice))
+    yield Finding("packages", OK, found=", ".join(good))
+    yield from faults
 
 
 def nearest_folder(folder: Path) -> Path:

@@ -26,9 +26,8 @@ from glue_bench.runs.store import RunStore
 from glue_bench.sweep.board import Listener
 from glue_bench.sweep.plan import Plan
 from glue_bench.sweep.queue import LostRunError, Queue
-from glue_bench.sweep.sharing import PRIORITY, runs_that_fit, side_by_side
 from glue_bench.sweep.timing import rough_work
-from glue_bench.sweep.worker import LOG, count_gpus, find_fault, keep_log, work
+from glue_bench.sweep.worker import LOG, PRIORITY, count_gpus, find_fault, keep_log, runs_that_fit, side_by_side, work
 from glue_bench.training.stopping import HANDLED, SIGNALS
 
 MEMORY_PER_WORKER = 4 * 2**30  # bytes: DistilRoBERTa with gradients, AdamW's moments and a batch of long rows
