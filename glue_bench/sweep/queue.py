@@ -107,12 +107,11 @@ class Queue:
         record, before = None, self._before[request.run_id]
         if isinstance(lease, Lease):
             try:
-                record = self.store.load(*request.place)
-                new = record is not None and (before is None or record.ended != before.ended)
-                stopped = record is not None and record.status == "interrupted"
-                if new and stopped and again:
-                    record = None
-                elif not new or stopped:
+                found = self.store.load(*request.place)
+                new = found is not None and (before is None or found.ended != before.ended)
+                if found is not None and new and found.status != "interrupted":
+                    record = found
+                elif not (new and again):
                     record = self.store.keep_failure(request, error, steps=steps)
                     if record.finished:
                         text = "%s: its result is kept, but training it again failed: %s"
