@@ -8,7 +8,6 @@ import multiprocessing
 import os
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
@@ -137,9 +136,7 @@ def run_in_workers(plan: Plan, store: RunStore, *, listener: Listener, executor:
     try:
         warm_up()
     except OSError as error:
-        # Of a socket whose path is too long the error has no number.
-        where = "" if error.errno else f"TMPDIR={tempfile.gettempdir()} is too long a path: "
-        raise UsageError(f"{where}no worker can be started ({describe(error)}); executor=serial needs none") from error
+        raise UsageError(f"no worker can be started ({describe(error)}); executor=serial needs none") from error
     listener.note("starting: loading PyTorch")
     device, runs = plan.missing[0].config.trainer.device, len(plan.requests)
     gpus = gpus_for(device, lambda: _in_a_worker(count_gpus, otherwise=0))

@@ -128,7 +128,7 @@ def test_a_worker_that_is_asked_to_stop_is_woken_and_killed_if_it_stays_silent_f
         process.join()
 
 
-def test_a_temporary_folder_whose_path_is_too_long_for_a_socket_is_named(
+def test_a_temporary_folder_whose_path_is_too_long_for_a_socket_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     long = tmp_path / ("x" * 120)
@@ -139,7 +139,7 @@ def test_a_temporary_folder_whose_path_is_too_long_for_a_socket_is_named(
     monkeypatch.setattr(tempfile, "tempdir", str(long))
     request, store = make_request(task="rte", seed=1), RunStore(tmp_path)
     plan = plan_runs([request], store, retry_failed=False)
-    with pytest.raises(UsageError, match=rf"TMPDIR={long} is too long a path: .*; executor=serial needs none"):
+    with pytest.raises(UsageError, match=r"no worker can be started \(.*path too long\); executor=serial needs none"):
         local.run_in_workers(plan, store, listener=Listener(), executor=request.config.executor)
 
 
