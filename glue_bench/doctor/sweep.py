@@ -100,10 +100,8 @@ class Hub:
 
     def finding(self) -> Finding:
         """Report whether the hub answered, if it was needed."""
-        if not self.asked:
-            return Finding("hub", OK, found="not needed: everything is here")
         if self.unreachable is None:
-            return Finding("hub", OK, found=f"{endpoint()} answers")
+            return Finding("hub", OK, found=f"{endpoint()} answers" if self.asked else "not needed: everything is here")
         if variable := offline_variable():
             found = f"{variable} is set, and not everything is in the hub's cache"
             advice = f"unset {variable}, or fill the cache (HF_HOME) where there is a network"

@@ -179,8 +179,7 @@ def runs_that_fit(work: Sequence[float], *, gpus: int) -> int:
     `work` is that of each run: so many at a time that the longest does not stay alone in the end, since a few train
     faster beside each other than many.
     """
-    asked = "--query-gpu=memory.total,memory.used", "--format=csv,noheader,nounits"
-    printed = _output("nvidia-smi", *asked) or ""
+    printed = _output("nvidia-smi", "--query-gpu=memory.total,memory.used", "--format=csv,noheader,nounits") or ""
     try:
         memory = [[int(number) for number in line.split(",")] for line in printed.splitlines()]
         free = [total - used if used <= _IDLE else 0 for total, used in memory]
