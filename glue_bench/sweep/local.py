@@ -26,9 +26,10 @@ from glue_bench.sweep.board import Listener
 from glue_bench.sweep.plan import Plan
 from glue_bench.sweep.queue import LostRunError, Queue
 from glue_bench.sweep.timing import rough_work
-from glue_bench.sweep.worker import LOG, PRIORITY, count_gpus, find_fault, keep_log, runs_that_fit, side_by_side, work
+from glue_bench.sweep.worker import LOG_SO_FAR, PRIORITY, count_gpus, find_fault, runs_that_fit, side_by_side, work
 from glue_bench.training.stopping import HANDLED, SIGNALS
 
+_LOG = "output.log"  # what a run's process printed
 MEMORY_PER_WORKER = 4 * 2**30  # bytes: DistilRoBERTa with gradients, AdamW's moments and a batch of long rows
 _CONTEXT = multiprocessing.get_context("forkserver")
 # What a run imports, loaded once: a worker starts in a tenth of a second instead of five.
@@ -90,9 +91,9 @@ class _Worker:
         if code == 255:  # what multiprocessing says where the server that forked the worker is gone
             return "its process, or the one that starts all workers, was killed"
         if code is None or code >= 0:
-            return f"its process ended with exit status {code} in the middle of the run; its output is in {LOG}"
+            return f"its process ended with exit status {code} in the middle of the run; its output is in {_LOG}"
         killed = -code == signal.SIGKILL
-        hint = "often the system does that when memory runs out" if killed else f"its output is in {LOG}"
+        hint = "often the system does that when memory runs out" if killed else f"its output is in {_LOG}"
         return f"its process was killed by {signal.Signals(-code).name}; {hint}"
 
 
@@ -243,7 +244,10 @@ class _Driver:
         worker.pipe.close()
         self._workers.remove(worker)
         self._free.append(worker.slot)
-        keep_log(self._queue.store.folder(*request.place), process.pid or 0)  # if its process could not do so itself
+        folder = self._queue.store.folder(*request.place)
+        with contextlib.suppress(OSError):
+            log = folder / LOG_SO_FAR.format(process.pid)
+            log.replace(folder / _LOG) if log.stat().st_size else log.unlink()
         outcome: tuple[str, Any] = worker.outcome or ("failed", worker.why_lost())
         kind, content = outcome
         if kind == "ended":

@@ -16,7 +16,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -35,8 +34,7 @@ from glue_bench.sweep.queue import run_leased
 from glue_bench.training.course import StepReport
 from glue_bench.training.stopping import HANDLED, SIGNALS, Stopped
 
-LOG = "output.log"
-_LOG_SO_FAR = "output.{}.log"  # by process: of several workers that try for a run, only one keeps its log
+LOG_SO_FAR = "output.{}.log"  # by process: of several workers that try for a run, only one keeps its log
 _REPORT_EVERY = 0.1  # seconds between two updates that are reported to the driver
 _MOST_PER_GPU = 4  # runs: six were no faster
 _HALF = "50"  # %
@@ -66,8 +64,7 @@ def work(
     """
     with contextlib.suppress(OSError):
         os.setsid()  # Ctrl-C in a terminal goes to the driver, which passes it on once
-    folder = store.folder(*request.place)
-    _settle_in(folder, cores, environment=environment)
+    _settle_in(store.folder(*request.place), cores, environment=environment)
     pipe = _Pipe(connection)
     logger.handlers, logger.propagate = [pipe], False
     logger.setLevel(logging.DEBUG if debug else logging.WARNING)
@@ -87,19 +84,6 @@ def work(
                 outcome = "ended", None
             logger.debug("%s: %s", request.title, error, exc_info=not isinstance(error, GlueBenchError | Stopped))
     pipe.send(*outcome)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    keep_log(folder, os.getpid())
-
-
-def keep_log(folder: Path, process: int) -> None:
-    """Make what a worker printed the run's log, or remove it if it printed nothing."""
-    log = folder / _LOG_SO_FAR.format(process)
-    with contextlib.suppress(OSError):
-        if log.stat().st_size:
-            log.replace(folder / LOG)
-        else:
-            log.unlink()
 
 
 def count_gpus() -> int:
@@ -131,7 +115,7 @@ def _settle_in(folder: Path, cores: Sequence[int], *, environment: Mapping[str, 
         Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        log = os.open(folder / _LOG_SO_FAR.format(os.getpid()), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        log = os.open(folder / LOG_SO_FAR.format(os.getpid()), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     except OSError:
         log = os.open(os.devnull, os.O_WRONLY)  # the run itself will report what is wrong with the folder
     for stream in (1, 2):
