@@ -94,7 +94,16 @@ class Watch:
         """
         for request in self._missing:
             self._queue.note_start(request)
-        self._adopt()
+        queued, ours = queued_jobs(), {request.run_id for request in self._missing}
+        for path in sorted(self._folder.glob("*/jobs.json")):
+            try:
+                known = read_json(path)
+                conform(Mapping[str, str], known, where="the list of jobs")
+                self._jobs |= {run_id: job for run_id, job in known.items() if job in queued and run_id in ours}
+            except (OSError, ValueError) as error:
+                logger.warning("%s: jobs of an earlier command are not watched (%s)", path, error)
+        if self._jobs:
+            self._listener.note(f"watching {plural(len(self._jobs), 'job')} of an earlier command")
         self._submit([request for request in self._missing if request.run_id not in self._jobs])
         asked = time.monotonic()
         while not self._queue.empty:
@@ -117,18 +126,6 @@ class Watch:
                     self._queue.note_start(request)
                     self._submit([request])
         return self._queue.records
-
-    def _adopt(self) -> None:
-        alive, ours = queued_jobs(), {request.run_id for request in self._missing}
-        for path in sorted(self._folder.glob("*/jobs.json")):
-            try:
-                known = read_json(path)
-                conform(Mapping[str, str], known, where="the list of jobs")
-                self._jobs |= {run_id: job for run_id, job in known.items() if job in alive and run_id in ours}
-            except (OSError, ValueError) as error:
-                logger.warning("%s: jobs of an earlier command are not watched (%s)", path, error)
-        if self._jobs:
-            self._listener.note(f"watching {plural(len(self._jobs), 'job')} of an earlier command")
 
     def _submit(self, requests: Sequence[RunRequest]) -> None:
         """Submit one array of runs that can start at once, and one after each other of runs that start from results."""

@@ -64,7 +64,23 @@ def work(
     """
     with contextlib.suppress(OSError):
         os.setsid()  # Ctrl-C in a terminal goes to the driver, which passes it on once
-    _settle_in(store.folder(*request.place), cores, environment=environment)
+    os.environ.clear()
+    os.environ.update(environment)
+    with contextlib.suppress(OSError, AttributeError):
+        os.sched_setaffinity(0, cores)
+    with contextlib.suppress(OSError):  # if memory runs out, the worker is killed, not the driver
+        Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
+    folder = store.folder(*request.place)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        log = os.open(folder / LOG_SO_FAR.format(os.getpid()), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    except OSError:
+        log = os.open(os.devnull, os.O_WRONLY)  # the run itself will report what is wrong with the folder
+    for stream in (1, 2):
+        os.dup2(log, stream)
+    os.close(log)
+    faulthandler.enable()
+
     pipe = _Pipe(connection)
     logger.handlers, logger.propagate = [pipe], False
     logger.setLevel(logging.DEBUG if debug else logging.WARNING)
@@ -104,24 +120,6 @@ def find_fault(environment: Mapping[str, str]) -> str:
     except UsageError as error:
         return str(error)
     return ""
-
-
-def _settle_in(folder: Path, cores: Sequence[int], *, environment: Mapping[str, str]) -> None:
-    os.environ.clear()
-    os.environ.update(environment)
-    with contextlib.suppress(OSError, AttributeError):
-        os.sched_setaffinity(0, cores)
-    with contextlib.suppress(OSError):  # if memory runs out, the worker is killed, not the driver
-        Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        log = os.open(folder / LOG_SO_FAR.format(os.getpid()), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-    except OSError:
-        log = os.open(os.devnull, os.O_WRONLY)  # the run itself will report what is wrong with the folder
-    for stream in (1, 2):
-        os.dup2(log, stream)
-    os.close(log)
-    faulthandler.enable()
 
 
 def _stop_without(connection: Connection) -> None:
