@@ -17,14 +17,14 @@ from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
 from glue_bench.config.schema import ExecutorConfig
-from glue_bench.errors import DiskError, UsageError, describe
+from glue_bench.errors import DiskError, GlueBenchError, UsageError, describe
 from glue_bench.machine import total_memory, usable_cores
 from glue_bench.runs.identity import RunRequest
 from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
 from glue_bench.sweep.board import Listener
 from glue_bench.sweep.plan import Plan
-from glue_bench.sweep.queue import LostRunError, Queue
+from glue_bench.sweep.queue import Queue
 from glue_bench.sweep.timing import rough_work
 from glue_bench.sweep.worker import LOG_SO_FAR, PRIORITY, count_gpus, find_fault, runs_that_fit, side_by_side, work
 from glue_bench.training.stopping import HANDLED, SIGNALS
@@ -120,7 +120,7 @@ def _load_here() -> None:
 
 
 def start_process(process: BaseProcess) -> None:
-    """Start a worker, and before that the server that forks it, if that was killed; a LostRunError if it cannot be."""
+    """Start a worker, and first the server that forks it, if that was killed; a GlueBenchError if it cannot be."""
     for pause in (0.0, 0.1, 1.0):  # seconds: a process that was killed is not gone at once
         time.sleep(pause)
         try:
@@ -129,7 +129,7 @@ def start_process(process: BaseProcess) -> None:
         except (EOFError, OSError) as error:  # the server was killed in this moment
             _load_here()
             reason = describe(error)
-    raise LostRunError(f"no worker can be started ({reason}); executor=serial needs none")
+    raise GlueBenchError(f"no worker can be started ({reason}); executor=serial needs none")
 
 
 def run_in_workers(plan: Plan, store: RunStore, *, listener: Listener, executor: ExecutorConfig) -> dict[str, Record]:
@@ -255,7 +255,7 @@ class _Driver:
         elif kind == "disk":  # the other workers are asked to stop; then it is raised
             self._fatal = self._fatal or DiskError(content)
         else:
-            self._queue.settle_lost(request, LostRunError(content), steps=worker.steps, dead=process.pid)
+            self._queue.settle_lost(request, GlueBenchError(content), steps=worker.steps, dead=process.pid)
 
     def _ask_to_stop(self) -> None:
         if self._workers and self._asked_to_stop == math.inf:

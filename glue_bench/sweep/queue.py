@@ -22,10 +22,6 @@ logger = logging.getLogger(__name__)
 _LOOK_AGAIN = 1.0  # seconds between checks of a run that another worker has
 
 
-class LostRunError(GlueBenchError):
-    """A run's process or job ended without leaving a record."""
-
-
 class Queue:
     """The runs of a plan that have no record yet and are not run here."""
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from glue_bench.config.schema import ExecutorConfig
-from glue_bench.errors import UsageError
+from glue_bench.errors import GlueBenchError, UsageError
 from glue_bench.files import write_text_atomically
 from glue_bench.reading import conform, read_json
 from glue_bench.runs.identity import RunRequest
@@ -27,7 +27,7 @@ from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
 from glue_bench.sweep.board import Listener
 from glue_bench.sweep.plan import Plan, plan_line, write_plan
-from glue_bench.sweep.queue import LostRunError, Queue, run_serially
+from glue_bench.sweep.queue import Queue, run_serially
 from glue_bench.text import plural
 from glue_bench.training.stopping import SIGNALS, Stopped
 
@@ -120,8 +120,9 @@ class Watch:
                 if alive is None or job in alive:
                     continue
                 state = job_state(job)
-                lost = LostRunError(f"its job {job} ended without a result ({state}); its log is under {self._folder}")
-                record = self._queue.settle_lost(request, lost, again=not state.startswith("CANCELLED"))
+                why = f"its job {job} ended without a result ({state}); its log is under {self._folder}"
+                again = not state.startswith("CANCELLED")
+                record = self._queue.settle_lost(request, GlueBenchError(why), again=again)
                 if record is None and owner_of(self._store.folder(*request.place)) is None:  # stopped in good order
                     self._queue.note_start(request)
                     self._submit([request])

@@ -18,13 +18,13 @@ from typing import Any
 
 import pytest
 
-from glue_bench.errors import UsageError
+from glue_bench.errors import GlueBenchError, UsageError
 from glue_bench.runs.store import RunStore
 from glue_bench.sweep import local
 from glue_bench.sweep.board import Listener
 from glue_bench.sweep.local import Slot
 from glue_bench.sweep.plan import plan_runs
-from glue_bench.sweep.queue import LostRunError, Queue
+from glue_bench.sweep.queue import Queue
 from glue_bench.sweep.timing import rough_work
 from glue_bench.sweep.worker import PRIORITY
 from glue_bench.training.stopping import SIGNALS
@@ -65,7 +65,7 @@ def test_a_worker_that_cannot_be_started_is_one_line(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(local, "_PRELOADED", [])
     process = local._CONTEXT.Process(target=os._exit, args=(7,))
     monkeypatch.setattr(process, "start", fail)
-    with pytest.raises(LostRunError, match=r"no worker can be started .*Too many open files"):
+    with pytest.raises(GlueBenchError, match=r"no worker can be started .*Too many open files"):
         local.start_process(process)
 
 

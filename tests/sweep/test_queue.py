@@ -7,18 +7,18 @@ from types import SimpleNamespace
 
 import pytest
 
-from glue_bench.errors import UsageError
+from glue_bench.errors import GlueBenchError, UsageError
 from glue_bench.runs.lease import Lease, take_lease
 from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
 from glue_bench.sweep import slurm
 from glue_bench.sweep.board import Listener
 from glue_bench.sweep.plan import Plan, plan_runs
-from glue_bench.sweep.queue import LostRunError, Queue
+from glue_bench.sweep.queue import Queue
 from tests.support.making import make_record, make_request
 
 REQUEST = make_request(task="rte", seed=1)
-LOST = LostRunError("its process was killed")
+LOST = GlueBenchError("its process was killed")
 
 
 def record_of(status: str, *, ended: str = "now") -> Record:
