@@ -130,9 +130,9 @@ def execute_plan(
 
                 return run_in_workers(plan, store, listener=listener, executor=executor)
             if kind == "slurm":
-                from glue_bench.sweep.slurm import run_on_slurm
+                from glue_bench.sweep.slurm import Watch
 
-                return run_on_slurm(plan, store, listener=listener, executor=executor)
+                return Watch(plan, store, listener=listener, executor=executor).until_done()
             return run_serially(plan, store, listener=listener, stop_at_failure=stop_at_failure, processes=processes)
     except Stopped as stop:
         if len(plan.requests) > 1:

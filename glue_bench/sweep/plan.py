@@ -194,12 +194,11 @@ def write_plan(path: Path, plan: Plan, *, estimates: Mapping[str, Estimate]) -> 
     DiskError if it cannot be written.
     """
     if path.exists():
-        try:
-            known = [str(parse_json(line)["run_id"]) for line in read_text(path).splitlines()]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UsageError(f"--plan {path}: exists and is not a plan, so it is kept; name another file") from error
+        known = list[Any]()
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            known = [parse_json(line)["run_id"] for line in read_text(path).splitlines()]
         if known != [request.run_id for request in plan.requests]:
-            raise UsageError(f"--plan {path}: holds another plan ({len(known)} runs); delete it or name another file")
+            raise UsageError(f"--plan {path}: exists and is no plan of these runs; delete it or name another file")
     lines, seconds = list[str](), {run_id: round(estimate.seconds) for run_id, estimate in estimates.items()}
     for index, request in enumerate(plan.requests):
         facts = {"index": index, "title": request.title, "state": plan.state(request)}
@@ -250,12 +249,11 @@ def _request_from(facts: Mapping[str, Any]) -> RunRequest:
     for key in _COPIED:
         if getattr(request, key) != facts[key]:
             raise ValueError(f"{key} is {facts[key]!r}; its configuration gives {getattr(request, key)!r}")
-    first = starts[0].config if starts else config
-    pool = [replace(first, seed=seed) for seed in start_seeds(config)] if starts else []
-    if (first.results_dir, first.task.name) != (config.results_dir, config.init if starts else config.task.name):
-        raise ValueError(f"starts from {first.task.name} in {first.results_dir}; its configuration says {config.init}")
-    if [start.config for start in starts] != pool:
-        raise ValueError(f"starts from seeds {[s.config.seed for s in starts]}; its configuration says others")
+    if starts:
+        first, seeds = starts[0].config, [start.config.seed for start in starts]
+        place, pool = f"{first.task.name} in {first.results_dir}", [replace(first, seed=n) for n in start_seeds(config)]
+        if place != f"{config.init} in {config.results_dir}" or [start.config for start in starts] != pool:
+            raise ValueError(f"starts from {place}, seeds {seeds}; its configuration says others")
     return request
 
 

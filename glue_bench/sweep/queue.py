@@ -2,6 +2,7 @@
 process, one after another, each under a lease. A failed run is recorded and the next one starts."""
 
 import logging
+import math
 import time
 from collections.abc import Iterator
 
@@ -19,10 +20,6 @@ from glue_bench.training.stopping import SIGNALS
 logger = logging.getLogger(__name__)
 
 _LOOK_AGAIN = 1.0  # seconds between checks of a run that another worker has
-
-
-class LostRunError(GlueBenchError):
-    """A run's process or job ended without leaving a record."""
 
 
 class Queue:
@@ -56,18 +53,38 @@ class Queue:
 
     def ready(self) -> Iterator[RunRequest]:
         """Yield the runs that may start now; settle those that another worker has finished."""
-        return filter(self._may_start, self._waiting())
+        for request in self._waiting():
+            now, starts = time.monotonic(), [(start, self.records.get(start.run_id)) for start in request.starts]
+            if failed := [(start, record) for start, record in starts if record and not record.finished]:
+                start, record = failed[0]
+                reason = f"the run that it starts from, {start.title}, has {record.status}: {record.outcome}"
+                self.settle(request, self.store.keep_failure(request, InputError(reason)))
+                continue
+            looked = self._looked.get(request.run_id, -math.inf)
+            if now < looked + _LOOK_AGAIN or not all(record for _, record in starts):
+                continue
+            try:
+                owner = owner_of(self.store.folder(*request.place))
+            except OSError as error:  # a file server that is unreachable for a moment
+                logger.warning("%s: %s; trying again", request.title, error)
+                self._looked[request.run_id] = now
+                continue
+            if owner is not None:
+                self._looked[request.run_id] = now
+                self.listener.elsewhere(request, owner)
+            elif found := find_record(request, self.store, earlier=self.earlier.get(request.run_id)):
+                self.settle(request, found)
+            else:
+                if self._looked.pop(request.run_id, None):  # the worker elsewhere has stopped without a result
+                    self.listener.put_back(request)
+                yield request
 
-    def put_back(self, request: RunRequest, *, stopped: bool = False) -> None:
-        """Put back a run that was not done here; `stopped` if that is because the sweep ends."""
-        self._here.discard(request.run_id)
-        self._looked.pop(request.run_id, None)
-        self.listener.put_back(request, stopped=stopped)
-
-    def settle(self, request: RunRequest, record: Record | None) -> None:
-        """Note a run's record; without one, put the run back."""
+    def settle(self, request: RunRequest, record: Record | None, *, stopped: bool = False) -> None:
+        """Note a run's record; without one put the run back, `stopped` if that is because the sweep ends."""
         if record is None:
-            self.put_back(request)
+            self._here.discard(request.run_id)
+            self._looked.pop(request.run_id, None)
+            self.listener.put_back(request, stopped=stopped)
         else:
             self.records[request.run_id] = record
             self.listener.ended(request, record)
@@ -86,12 +103,11 @@ class Queue:
         record, before = None, self._before[request.run_id]
         if isinstance(lease, Lease):
             try:
-                record = self.store.load(*request.place)
-                new = record is not None and (before is None or record.ended != before.ended)
-                stopped = record is not None and record.status == "interrupted"
-                if new and stopped and again:
-                    record = None
-                elif not new or stopped:
+                found = self.store.load(*request.place)
+                new = found is not None and (before is None or found.ended != before.ended)
+                if found is not None and new and found.status != "interrupted":
+                    record = found
+                elif not (new and again):
                     record = self.store.keep_failure(request, error, steps=steps)
                     if record.finished:
                         text = "%s: its result is kept, but training it again failed: %s"
@@ -105,32 +121,6 @@ class Queue:
         done = self._here | self.records.keys()
         return [request for request in self._missing if request.run_id not in done]
 
-    def _may_start(self, request: RunRequest) -> bool:
-        now, starts = time.monotonic(), [(start, self.records.get(start.run_id)) for start in request.starts]
-        for start, record in starts:
-            if record is not None and not record.finished:
-                reason = f"the run that it starts from, {start.title}, has {record.status}: {record.outcome}"
-                self.settle(request, self.store.keep_failure(request, InputError(reason)))
-                return False
-        if any(record is None for _, record in starts) or now < self._looked.get(request.run_id, 0.0) + _LOOK_AGAIN:
-            return False
-        try:
-            owner = owner_of(self.store.folder(*request.place))
-        except OSError as error:  # a file server that is unreachable for a moment
-            logger.warning("%s: %s; trying again", request.title, error)
-            self._looked[request.run_id] = now
-            return False
-        if owner is not None:
-            self._looked[request.run_id] = now
-            self.listener.elsewhere(request, owner)
-            return False
-        if found := find_record(request, self.store, earlier=self.earlier.get(request.run_id)):
-            self.settle(request, found)
-            return False
-        if self._looked.pop(request.run_id, None) is not None:  # the worker elsewhere has stopped without a result
-            self.listener.put_back(request)
-        return True
-
 
 def run_leased(
     request: RunRequest,
@@ -139,15 +129,15 @@ def run_leased(
     listener: Listener,
     earlier: Record | None = None,
     processes: Processes = ALONE,
-) -> Record | Owner:
-    """Run a request under its lease, and return its record; or the worker that has it, if another one does.
+) -> Record | None:
+    """Run a request under its lease, and return its record; None if another worker has it, or took it over.
 
     `earlier` is the failure that is being retried; the `processes` run it together, this one first. Raises why it
-    failed, after its record was written, and a LostLeaseError if another worker took it over.
+    failed, after its record was written, and a LostLeaseError if a run of several processes was taken over.
     """
     lease = take_lease(store.folder(*request.place), patience=60 * request.config.executor.timeout)
     if isinstance(lease, Owner):
-        return lease
+        return None
     try:
         if found := find_record(request, store, earlier=earlier):
             return found
@@ -165,6 +155,11 @@ def run_leased(
         return Experiment(
             request, store, on_phase=on_phase, on_step=on_step, check_owner=lease.check, processes=processes
         ).run()
+    except LostLeaseError as error:
+        if processes.count > 1:  # the other processes cannot leave in the middle of an update
+            raise
+        logger.warning("%s", error)
+        return None
     finally:
         record = store.load(*request.place)
         lease.release(done=record is not None and record.finished)
@@ -187,18 +182,13 @@ def run_serially(
             continue
         try:
             earlier = queue.earlier.get(request.run_id)
-            outcome = run_leased(request, store, listener=listener, earlier=earlier, processes=processes)
-        except LostLeaseError as error:
-            if processes.count > 1:  # the other processes cannot leave in the middle of an update
-                raise
-            logger.warning("%s", error)
-            queue.put_back(request)
+            record = run_leased(request, store, listener=listener, earlier=earlier, processes=processes)
         except (Exception, SystemExit) as error:
-            if stop_at_failure or isinstance(error, DiskError | UsageError):
+            if stop_at_failure or isinstance(error, DiskError | UsageError | LostLeaseError):
                 raise
             logger.debug("%s: %s", request.title, error, exc_info=not isinstance(error, GlueBenchError))
             queue.settle_lost(request, error)
         else:
-            queue.settle(request, outcome if isinstance(outcome, Record) else None)
+            queue.settle(request, record)
         SIGNALS.obey()  # a signal that came while the run failed
     return queue.records

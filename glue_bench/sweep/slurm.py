@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from glue_bench.config.schema import ExecutorConfig
-from glue_bench.errors import UsageError
+from glue_bench.errors import GlueBenchError, UsageError
 from glue_bench.files import write_text_atomically
 from glue_bench.reading import conform, read_json
 from glue_bench.runs.identity import RunRequest
@@ -27,7 +27,7 @@ from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
 from glue_bench.sweep.board import Listener
 from glue_bench.sweep.plan import Plan, plan_line, write_plan
-from glue_bench.sweep.queue import LostRunError, Queue, run_serially
+from glue_bench.sweep.queue import Queue, run_serially
 from glue_bench.text import plural
 from glue_bench.training.stopping import SIGNALS, Stopped
 
@@ -77,27 +77,33 @@ class RunLine:
         return DelayedSubmission(self)
 
 
-def run_on_slurm(plan: Plan, store: RunStore, *, listener: Listener, executor: ExecutorConfig) -> dict[str, Record]:
-    """Submit what is missing and not queued yet, watch until every run has its record, and return all, by run id.
-
-    A UsageError if submitit or Slurm is missing, or Slurm refuses the job; Stopped if a signal ended the watching: the
-    jobs continue.
-    """
-    return _Watch(plan, store, listener=listener, executor=executor).until_done()
-
-
-class _Watch:
+class Watch:
     """The jobs of one sweep, seen from a login node."""
 
     def __init__(self, plan: Plan, store: RunStore, *, listener: Listener, executor: ExecutorConfig) -> None:
+        """Ask nothing of Slurm yet."""
         self._store, self._listener, self._executor, self._missing = store, listener, executor, plan.missing
         self._queue, self._jobs = Queue(plan, store, listener=listener), dict[str, str]()  # by run id
         self._folder = store.root.parent.resolve() / "slurm"
 
     def until_done(self) -> dict[str, Record]:
+        """Submit what is missing and not queued yet; return every record, by run id, when each run has one.
+
+        A UsageError if submitit or Slurm is missing, or Slurm refuses the job; Stopped if a signal ended the watching:
+        the jobs continue.
+        """
         for request in self._missing:
             self._queue.note_start(request)
-        self._adopt()
+        queued, ours = queued_jobs(), {request.run_id for request in self._missing}
+        for path in sorted(self._folder.glob("*/jobs.json")):
+            try:
+                known = read_json(path)
+                conform(Mapping[str, str], known, where="the list of jobs")
+                self._jobs |= {run_id: job for run_id, job in known.items() if job in queued and run_id in ours}
+            except (OSError, ValueError) as error:
+                logger.warning("%s: jobs of an earlier command are not watched (%s)", path, error)
+        if self._jobs:
+            self._listener.note(f"watching {plural(len(self._jobs), 'job')} of an earlier command")
         self._submit([request for request in self._missing if request.run_id not in self._jobs])
         asked = time.monotonic()
         while not self._queue.empty:
@@ -110,31 +116,17 @@ class _Watch:
                 except UsageError as error:  # the controller is unreachable, which happens
                     logger.warning("%s; asking again", error)
             for request in self._queue.ready():
-                if alive is not None and self._jobs[request.run_id] not in alive:
-                    self._settle(request)
+                job = self._jobs[request.run_id]
+                if alive is None or job in alive:
+                    continue
+                state = job_state(job)
+                why = f"its job {job} ended without a result ({state}); its log is under {self._folder}"
+                again = not state.startswith("CANCELLED")
+                record = self._queue.settle_lost(request, GlueBenchError(why), again=again)
+                if record is None and owner_of(self._store.folder(*request.place)) is None:  # stopped in good order
+                    self._queue.note_start(request)
+                    self._submit([request])
         return self._queue.records
-
-    def _settle(self, request: RunRequest) -> None:
-        """Record that a run's job is gone, or submit the run again if it stopped in good order (by SIGTERM)."""
-        job = self._jobs[request.run_id]
-        state = job_state(job)
-        error = LostRunError(f"its job {job} ended without a result ({state}); its log is under {self._folder}")
-        record = self._queue.settle_lost(request, error, again=not state.startswith("CANCELLED"))
-        if record is None and owner_of(self._store.folder(*request.place)) is None:
-            self._queue.note_start(request)
-            self._submit([request])
-
-    def _adopt(self) -> None:
-        alive, ours = queued_jobs(), {request.run_id for request in self._missing}
-        for path in sorted(self._folder.glob("*/jobs.json")):
-            try:
-                known = read_json(path)
-                conform(Mapping[str, str], known, where="the list of jobs")
-                self._jobs |= {run_id: job for run_id, job in known.items() if job in alive and run_id in ours}
-            except (OSError, ValueError) as error:
-                logger.warning("%s: jobs of an earlier command are not watched (%s)", path, error)
-        if self._jobs:
-            self._listener.note(f"watching {plural(len(self._jobs), 'job')} of an earlier command")
 
     def _submit(self, requests: Sequence[RunRequest]) -> None:
         """Submit one array of runs that can start at once, and one after each other of runs that start from results."""
@@ -199,35 +191,31 @@ def open_executor(folder: Path, executor: ExecutorConfig, *, dependency: str | N
 
 def queued_jobs() -> set[str]:
     """Return the ids of this user's jobs that wait or run, array tasks one by one; a UsageError without a Slurm."""
-    done = _ask("squeue", "--me", "--array", "--noheader", "--format=%i")
-    if done.returncode:
-        reason = _last_line(done.stderr.strip() or f"exit status {done.returncode}")
-        raise UsageError(f"executor=slurm: squeue finds no cluster here: {reason}")
-    return set(done.stdout.split())
+    return set(_ask("squeue", "--me", "--array", "--noheader", "--format=%i").split())
 
 
 def job_state(job: str) -> str:
     """Return what Slurm says became of a job, as long as it remembers."""
     try:
-        done = _ask("scontrol", "show", "job", "--oneliner", job)
-    except UsageError as error:
+        said = _ask("scontrol", "show", "job", "--oneliner", job)
+    except UsageError as error:  # also once Slurm no longer knows the job
         return str(error)
-    words = dict(word.partition("=")[::2] for word in done.stdout.split())
-    if "JobState" not in words:
-        return "Slurm no longer knows it"
-    return f"{words['JobState']}, exit code {words.get('ExitCode', 'unknown')}"
+    words = dict(word.partition("=")[::2] for word in said.split())
+    return f"{words.get('JobState')}, exit code {words.get('ExitCode')}"
 
 
-def _ask(*command: str) -> "subprocess.CompletedProcess[str]":
-    """Run a command of Slurm; a UsageError if there is none, or it does not answer in time."""
+def _ask(*command: str) -> str:
+    """Return what a command of Slurm prints; a UsageError if it does not start, fails, or does not answer in time."""
     try:
         how: dict[str, Any] = {"capture_output": True, "text": True, "errors": "replace", "timeout": _ANSWERED_IN}
-        return subprocess.run(command, check=False, **how)
+        return str(subprocess.run(command, check=True, **how).stdout)
     except OSError as error:
-        where = "is this a login node of a Slurm cluster?"
-        raise UsageError(f"executor=slurm: {command[0]} cannot be started: {error.strerror}; {where}") from error
-    except subprocess.TimeoutExpired as error:
-        raise UsageError(f"executor=slurm: {command[0]} does not answer") from error
+        reason = f"cannot be started: {error.strerror}; is this a login node of a Slurm cluster?"
+    except subprocess.TimeoutExpired:
+        reason = "does not answer"
+    except subprocess.CalledProcessError as error:
+        reason = f"finds nothing here: {_last_line(error.stderr.strip() or f'exit status {error.returncode}')}"
+    raise UsageError(f"executor=slurm: {command[0]} {reason}")
 
 
 def _last_line(said: object) -> str:

@@ -2,24 +2,31 @@
 
 The process is forked from a server that has torch loaded. It ends with its run; if its driver dies, it keeps a snapshot
 and ends too.
+
+Workers that share a GPU: while one prepares or evaluates, others train; the kernels of several fill a large GPU better.
+They take turns unless NVIDIA's Multi-Process Service runs their kernels side by side: taking turns makes them slower in
+all (docs/performance.md), so without it a GPU has one run at a time.
 """
 
 import contextlib
 import faulthandler
 import logging
+import math
 import os
+import shutil
 import signal
-import sys
+import subprocess
+import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from glue_bench.errors import DiskError, GlueBenchError, UsageError, describe
+from glue_bench.machine import MPS_SHARE, TRIED_SHARE
 from glue_bench.runs.identity import RunRequest
-from glue_bench.runs.lease import LostLeaseError, Owner
 from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
 from glue_bench.stops import STOPS
@@ -28,10 +35,15 @@ from glue_bench.sweep.queue import run_leased
 from glue_bench.training.course import StepReport
 from glue_bench.training.stopping import SIGNALS, Stopped
 
-LOG = "output.log"
-_LOG_SO_FAR = "output.{}.log"  # by process: of several workers that try for a run, only one keeps its log
-_ENDINGS = {Stopped: "stopped", DiskError: "disk", LostLeaseError: "lost", BaseException: "failed"}
+LOG_SO_FAR = "output.{}.log"  # by process: of several workers that try for a run, only one keeps its log
 _REPORT_EVERY = 0.1  # seconds between two updates that are reported to the driver
+_MOST_PER_GPU = 4  # runs: six were no faster
+_HALF = "50"  # %
+_MEMORY_PER_RUN = 8 * 1024  # MiB: roberta-base with a batch of 32 long rows
+_IDLE = 1024  # MiB that may be taken on a GPU that nobody uses
+_CONTROL = "nvidia-cuda-mps-control"
+PRIORITY = "CUDA_MPS_CLIENT_PRIORITY"  # of a process: 0 or, below that, 1
+_NVIDIA_TIMEOUT = 20.0  # seconds that one of NVIDIA's commands may take
 
 logger = logging.getLogger("glue_bench")
 
@@ -48,12 +60,28 @@ def work(
 ) -> None:
     """Do one run in the driver's `environment`, reported through `connection`; the process's main function.
 
-    The last report is what became of the run (recorded, elsewhere, stopped, disk, lost, failed), and a remark.
+    The last report is how it ended: with a record, or with None if the run must be put back; or else, why not (failed,
+    or the disk, which concerns every run).
     """
     with contextlib.suppress(OSError):
         os.setsid()  # Ctrl-C in a terminal goes to the driver, which passes it on once
+    os.environ.clear()
+    os.environ.update(environment)
+    with contextlib.suppress(OSError, AttributeError):
+        os.sched_setaffinity(0, cores)
+    with contextlib.suppress(OSError):  # if memory runs out, the worker is killed, not the driver
+        Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
     folder = store.folder(*request.place)
-    _settle_in(folder, cores, environment=environment)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        log = os.open(folder / LOG_SO_FAR.format(os.getpid()), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    except OSError:
+        log = os.open(os.devnull, os.O_WRONLY)  # the run itself will report what is wrong with the folder
+    for stream in (1, 2):
+        os.dup2(log, stream)
+    os.close(log)
+    faulthandler.enable()
+
     pipe = _Pipe(connection)
     logger.handlers, logger.propagate = [pipe], False
     logger.setLevel(logging.DEBUG if debug else logging.WARNING)
@@ -64,28 +92,15 @@ def work(
             import torch
 
             torch.set_num_threads(len(cores))
-            outcome = run_leased(request, store, listener=pipe, earlier=earlier)
-            kind, text = "elsewhere" if isinstance(outcome, Owner) else "recorded", ""
+            outcome: tuple[str, Any] = "ended", run_leased(request, store, listener=pipe, earlier=earlier)
             signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)  # it ends anyway, and must be able to report how
         except BaseException as error:
             signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
-            kind, text = next(kind for each, kind in _ENDINGS.items() if isinstance(error, each)), describe(error)
-            if kind == "failed":
-                logger.debug("%s: %s", request.title, error, exc_info=not isinstance(error, GlueBenchError))
-    pipe.send("outcome", (kind, text))
-    sys.stdout.flush()
-    sys.stderr.flush()
-    keep_log(folder, os.getpid())
-
-
-def keep_log(folder: Path, process: int) -> None:
-    """Make what a worker printed the run's log, or remove it if it printed nothing."""
-    log = folder / _LOG_SO_FAR.format(process)
-    with contextlib.suppress(OSError):
-        if log.stat().st_size:
-            log.replace(folder / LOG)
-        else:
-            log.unlink()
+            outcome = "disk" if isinstance(error, DiskError) else "failed", describe(error)
+            if isinstance(error, Stopped):
+                outcome = "ended", None
+            logger.debug("%s: %s", request.title, error, exc_info=not isinstance(error, GlueBenchError | Stopped))
+    pipe.send(*outcome)
 
 
 def count_gpus() -> int:
@@ -106,24 +121,6 @@ def find_fault(environment: Mapping[str, str]) -> str:
     except UsageError as error:
         return str(error)
     return ""
-
-
-def _settle_in(folder: Path, cores: Sequence[int], *, environment: Mapping[str, str]) -> None:
-    os.environ.clear()
-    os.environ.update(environment)
-    with contextlib.suppress(OSError, AttributeError):
-        os.sched_setaffinity(0, cores)
-    with contextlib.suppress(OSError):  # if memory runs out, the worker is killed, not the driver
-        Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        log = os.open(folder / _LOG_SO_FAR.format(os.getpid()), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-    except OSError:
-        log = os.open(os.devnull, os.O_WRONLY)  # the run itself will report what is wrong with the folder
-    for stream in (1, 2):
-        os.dup2(log, stream)
-    os.close(log)
-    faulthandler.enable()
 
 
 def _stop_without(connection: Connection) -> None:
@@ -157,3 +154,67 @@ class _Pipe(Listener, logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self.send("log", (record.levelno, self.format(record), getattr(record, "shared", False)))
+
+
+def runs_that_fit(work: Sequence[float], *, gpus: int) -> int:
+    """Return how many runs each of `gpus` has room for: one where other processes use any, or nothing is known.
+
+    `work` is that of each run: so many at a time that the longest does not stay alone in the end, since a few train
+    faster beside each other than many.
+    """
+    printed = _output("nvidia-smi", "--query-gpu=memory.total,memory.used", "--format=csv,noheader,nounits") or ""
+    try:
+        memory = [[int(number) for number in line.split(",")] for line in printed.splitlines()]
+        free = [total - used if used <= _IDLE else 0 for total, used in memory]
+    except ValueError:
+        return 1
+    balanced = math.ceil(sum(work) / max(work) / gpus)
+    return max(1, min(_MOST_PER_GPU, balanced, min(free, default=0) // _MEMORY_PER_RUN))
+
+
+@contextlib.contextmanager
+def side_by_side(runs: int, *, exact: bool = False, find_fault: Callable[[], str] = lambda: "") -> Iterator[bool]:
+    """Start the Multi-Process Service for several runs at a time, and end it afterwards; say whether they have it.
+
+    Processes find it by environment variables; somebody else's is used as it is. Three runs or more get half of the
+    multiprocessors each, or a large kernel of one would keep the others' small ones waiting. Not where the bits of a
+    run must be `exact`ly those that it has alone: libraries choose their kernels by the number of multiprocessors.
+    Nor where `find_fault`, called with that share in the environment, says what would be computed wrongly.
+    """
+    if runs < 2 or shutil.which(_CONTROL) is None:
+        yield False
+        return
+    with contextlib.ExitStack() as afterwards:
+        halves = runs > 2 and not exact and MPS_SHARE not in os.environ
+        started = "CUDA_MPS_PIPE_DIRECTORY" in os.environ
+        if not started:
+            folder = afterwards.enter_context(tempfile.TemporaryDirectory(prefix="glue-bench-mps-"))
+            for name in ("pipe", "log"):
+                variable, path = f"CUDA_MPS_{name.upper()}_DIRECTORY", Path(folder, name)
+                path.mkdir()
+                os.environ[variable] = str(path)
+                afterwards.callback(os.environ.pop, variable, None)
+            if started := _output(_CONTROL, "-d", capture=False) is not None:
+                afterwards.callback(_output, _CONTROL, text="quit\n")
+            else:
+                logger.warning("%s cannot be started here: each GPU runs one run at a time", _CONTROL)
+                afterwards.close()  # a process that looks for a service that is not there finds no GPU
+        if started and halves:
+            for variable in (MPS_SHARE, TRIED_SHARE):
+                afterwards.callback(os.environ.pop, variable, None)
+            os.environ[MPS_SHARE] = _HALF
+            if fault := find_fault():
+                del os.environ[MPS_SHARE]
+                logger.warning("no run is kept to a part of a GPU, which is slower: %s", fault)
+            else:
+                os.environ[TRIED_SHARE] = _HALF
+        yield started
+
+
+def _output(command: str, *words: str, text: str = "", capture: bool = True) -> str | None:
+    """Return what a command prints; None if it is not there or fails. What stays in the background prints nothing."""
+    nothing = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+    how: dict[str, Any] = {"input": text, "capture_output": True} if capture else nothing
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        return subprocess.run([command, *words], text=True, timeout=_NVIDIA_TIMEOUT, check=True, **how).stdout or ""
+    return None

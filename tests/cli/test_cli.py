@@ -127,7 +127,7 @@ def test_help_imports_no_torch_and_no_hydra(words: list[str]) -> None:
 
 
 def test_only_the_command_line_prints() -> None:
-    allowed = {"doctor/probe.py"}  # a child process that reports on its stdout
+    allowed = {"doctor/sweep.py"}  # a child process that reports on its stdout
     package = Path(glue_bench_package.__file__).parent
     for path in package.rglob("*.py"):
         place = path.relative_to(package).as_posix()

@@ -18,15 +18,15 @@ from typing import Any
 
 import pytest
 
-from glue_bench.errors import UsageError
+from glue_bench.errors import GlueBenchError, UsageError
 from glue_bench.runs.store import RunStore
 from glue_bench.sweep import local
 from glue_bench.sweep.board import Listener
 from glue_bench.sweep.local import Slot
 from glue_bench.sweep.plan import plan_runs
-from glue_bench.sweep.queue import LostRunError, Queue
-from glue_bench.sweep.sharing import PRIORITY
+from glue_bench.sweep.queue import Queue
 from glue_bench.sweep.timing import rough_work
+from glue_bench.sweep.worker import PRIORITY
 from glue_bench.training.stopping import SIGNALS
 from tests.support.making import make_request
 
@@ -65,7 +65,7 @@ def test_a_worker_that_cannot_be_started_is_one_line(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(local, "_PRELOADED", [])
     process = local._CONTEXT.Process(target=os._exit, args=(7,))
     monkeypatch.setattr(process, "start", fail)
-    with pytest.raises(LostRunError, match=r"no worker can be started .*Too many open files"):
+    with pytest.raises(GlueBenchError, match=r"no worker can be started .*Too many open files"):
         local.start_process(process)
 
 
@@ -128,7 +128,7 @@ def test_a_worker_that_is_asked_to_stop_is_woken_and_killed_if_it_stays_silent_f
         process.join()
 
 
-def test_a_temporary_folder_whose_path_is_too_long_for_a_socket_is_named(
+def test_a_temporary_folder_whose_path_is_too_long_for_a_socket_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     long = tmp_path / ("x" * 120)
@@ -139,7 +139,7 @@ def test_a_temporary_folder_whose_path_is_too_long_for_a_socket_is_named(
     monkeypatch.setattr(tempfile, "tempdir", str(long))
     request, store = make_request(task="rte", seed=1), RunStore(tmp_path)
     plan = plan_runs([request], store, retry_failed=False)
-    with pytest.raises(UsageError, match=rf"TMPDIR={long} is too long a path: .*; executor=serial needs none"):
+    with pytest.raises(UsageError, match=r"no worker can be started \(.*path too long\); executor=serial needs none"):
         local.run_in_workers(plan, store, listener=Listener(), executor=request.config.executor)
 
 

@@ -7,18 +7,18 @@ from types import SimpleNamespace
 
 import pytest
 
-from glue_bench.errors import UsageError
+from glue_bench.errors import GlueBenchError, UsageError
 from glue_bench.runs.lease import Lease, take_lease
 from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
 from glue_bench.sweep import slurm
 from glue_bench.sweep.board import Listener
 from glue_bench.sweep.plan import Plan, plan_runs
-from glue_bench.sweep.queue import LostRunError, Queue
+from glue_bench.sweep.queue import Queue
 from tests.support.making import make_record, make_request
 
 REQUEST = make_request(task="rte", seed=1)
-LOST = LostRunError("its process was killed")
+LOST = GlueBenchError("its process was killed")
 
 
 def record_of(status: str, *, ended: str = "now") -> Record:
@@ -119,7 +119,7 @@ def test_a_watched_job_array_settles_repeats_or_records_each_run(
     monkeypatch.setattr(slurm, "_WATCH_EVERY", 0.01)
     monkeypatch.setattr(slurm, "_ASK_EVERY", 0.0)
     plan = plan_runs(requests, store, retry_failed=False)
-    records = slurm.run_on_slurm(plan, store, listener=Listener(), executor=requests[0].config.executor)
+    records = slurm.Watch(plan, store, listener=Listener(), executor=requests[0].config.executor).until_done()
     assert {run_id: record.status for run_id, record in records.items()} == {
         first: "finished",
         lost: "failed",
@@ -136,8 +136,12 @@ def test_a_watched_job_array_settles_repeats_or_records_each_run(
         (None, "squeue cannot be started: No such file .*; is this a login node", "scontrol cannot be started"),
         ("", "squeue cannot be started: Permission denied", "scontrol cannot be started: Permission denied"),
         ("exec /bin/sleep 100", "squeue does not answer", "scontrol does not answer"),
-        ("echo no controller >&2; exit 1", "finds no cluster here: no controller", "Slurm no longer knows it"),
-        ("exit 3", "finds no cluster here: exit status 3", "Slurm no longer knows it"),
+        (
+            "echo no controller >&2; exit 1",
+            "finds nothing here: no controller",
+            "finds nothing here: no controller",
+        ),
+        ("exit 3", "finds nothing here: exit status 3", "finds nothing here: exit status 3"),
         (r"printf 'JobState=FAILED ExitCode=1:0 Name=\377'", "", "FAILED, exit code 1:0"),
     ],
     ids=["missing", "not executable", "hangs", "refuses", "refuses silently", "not UTF-8"],
