@@ -6,8 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from glue_bench.report.comparison import Comparison, TaskComparison
-from glue_bench.report.model import Line, Report, Row, Section
-from glue_bench.report.templates import write_notes
+from glue_bench.report.model import Line, Report, Row, Section, write_notes
 from glue_bench.runs.setting import short_name, show_value
 from glue_bench.statistics.verdicts import ABOVE, FAILED, NOT_COMPARABLE, REPRODUCED
 from glue_bench.text import plural, three_digits

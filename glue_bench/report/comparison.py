@@ -10,9 +10,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from glue_bench.config.task import ScorePart, headline, metric_title
-from glue_bench.report.model import Cost, Report, Row, median
+from glue_bench.report.model import Cost, Report, Row, median, write_notes
 from glue_bench.report.rows import STREAM, Numbers, keep_numbers, lowest_of, read_evidence
-from glue_bench.report.templates import write_notes
 from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.setting import Setting, show_value
 from glue_bench.runs.store import RunStore

@@ -20,8 +20,16 @@ from glue_bench.errors import InputError, UsageError
 from glue_bench.reading import conform, read_json
 from glue_bench.report.columns import TextTable, comparison_tables, report_tables
 from glue_bench.report.comparison import Comparison, TaskComparison
-from glue_bench.report.model import CARD_TASKS, REPORT_SCHEMA_VERSION, Line, Report, Row, Section
-from glue_bench.report.templates import load_template, write_notes
+from glue_bench.report.model import (
+    CARD_TASKS,
+    REPORT_SCHEMA_VERSION,
+    Line,
+    Report,
+    Row,
+    Section,
+    load_template,
+    write_notes,
+)
 from glue_bench.runs.setting import Setting
 from glue_bench.statistics.verdicts import SIGNIFICANCE, adjust_holm, drop_p_value
 from glue_bench.text import escape_cell, plural, visible
@@ -45,7 +53,8 @@ def render_report(report: Report, format_name: str, *, width: int | None = None,
         sections = list[dict[str, Any]]()
         for section in report.sections:
             about = {key: getattr(section, key) for key in ("encoder", "data", "recipe", "recipe_changes")}
-            about |= {"mean": section.whole.mean, "published_mean": section.whole.published_mean}
+            means = [(line.mean, line.published_mean) for line in section.lines if line.mean is not None]
+            about["mean"], about["published_mean"] = means[0] if len(means) == 1 else (None, None)
             others = [other for row in section.rows for other in _others(row)]
             more = {"other_published": others} if others else {}
             sections.append({**about, "rows": [row.to_json() for row in section.rows], **more})
@@ -90,9 +99,8 @@ def render_tables(
 ) -> str:
     """Render tables, with the notes once, as console, markdown or latex; further arguments as in `render_report`."""
     if format_name != "console":
-        return _fill(
-            "tables.md" if format_name == "markdown" else "tables.tex", tables=tables, notes=notes, sections=()
-        )
+        name = "tables.md" if format_name == "markdown" else "tables.tex"
+        return _fill(name, tables=tables, notes=notes, sections=())
     plain: dict[str, Any] = {"markup": False, "highlight": False, "emoji": False}
     console = Console(file=(stream := io.StringIO()), width=width, force_terminal=color, no_color=not color, **plain)
     for text in tables:
@@ -126,7 +134,7 @@ def _print_table(console: Console, text: TextTable) -> None:
     widths = _fit(text, console.width)
     shown = text.select(widths)
     whole = 2 + sum(widths.values()) + _GAP * (len(widths) - 1)  # wider than a terminal that is too narrow for a letter
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, width=whole if whole > console.width else None)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, width=whole)
     for place, (header, width) in enumerate(zip(shown.headers, widths.values(), strict=True)):
         justify: Literal["left", "right"] = "right" if shown.is_right(place) else "left"
         table.add_column(visible(header), justify=justify, width=width, overflow="fold")
@@ -145,9 +153,13 @@ def _print_table(console: Console, text: TextTable) -> None:
 
 def _fit(text: TextTable, width: int) -> dict[int, int]:
     """Return the columns that fit with their widths: a header may wrap, and a cell is never cropped."""
-    used = [place for place, _ in enumerate(text.headers) if text.is_used(place)]
-    longest = {place: max(cell_len(visible(line[place])) for line in (text.headers, *text.lines)) for place in used}
-    widths = {place: min(longest[place], _narrowest(text, place)) for place in used}
+    longest, widths = dict[int, int](), dict[int, int]()
+    for place, header in enumerate(text.headers):
+        if text.is_used(place):
+            cell = max(cell_len(visible(line[place])) for line in text.lines)
+            word = max(map(cell_len, header.split()), default=0)
+            longest[place] = max(cell, cell_len(visible(header)))
+            widths[place] = min(longest[place], _WRAPPED.get(header, max(cell, min(word, _LONGEST_WORD))))
 
     def spare() -> int:
         return width - 2 - sum(widths.values()) - _GAP * (len(widths) - 1)
@@ -167,24 +179,13 @@ def _fit(text: TextTable, width: int) -> dict[int, int]:
     return widths
 
 
-def _narrowest(text: TextTable, place: int) -> int:
-    header = text.headers[place]
-    if header in _WRAPPED:
-        return _WRAPPED[header]
-    word = min(max(map(cell_len, header.split()), default=0), _LONGEST_WORD)
-    return max([word, *(cell_len(visible(line[place])) for line in text.lines)])
-
-
 _EMPTY_ROW = Row(setting=Setting(encoder="", task="", recipe="", data=""), title="", metric="", convention="")
 
 
-Spread = Literal["sd", "range"]
-_Lines = Sequence[tuple[str, Line, Section | None]]  # a name; the section after its last line
-_SHORT = {"accuracy": "acc.", "Matthews correlation": "Matthews"}
 _WIDEST = 32  # characters of a line's name: what makes one longer is in the note
 
 
-def render_paper(report: Report, *, spread: Spread = "sd") -> str:
+def render_paper(report: Report, *, spread: Literal["sd", "range"] = "sd") -> str:
     """Render a float that a paper can input: mean and standard deviation over the seeds, or median and range.
 
     A UsageError if the rows of a task do not all have one metric.
@@ -196,7 +197,7 @@ def render_paper(report: Report, *, spread: Spread = "sd") -> str:
             raise UsageError(f"--style paper: no column for {both} on {row.title}; choose runs, as in encoder=NAME")
     if not finished:
         return "% No finished run yet.\n"
-    lines, explained = list[tuple[str, Line, Section | None]](), list[str]()
+    lines, explained = list[tuple[str, Line, Section | None]](), list[str]()  # a name; the section after its last line
     for section in report.sections:
         own = [line for line in section.lines if any(row.seeds for row in line.rows)]
         for line in own:
@@ -206,32 +207,22 @@ def render_paper(report: Report, *, spread: Spread = "sd") -> str:
                 label = f"{section.name} ({ascii_lowercase[letter] * (turns + 1)})"
                 explained.append(f"{label}: {line.words}.")
             lines.append((label, line, section if line is own[-1] else None))
+    counts = {label: sorted({len(row.seeds) for row in line.rows if row.seeds}) for label, line, _ in lines}
+    usual = Counter(count for own in counts.values() for count in own).most_common(1)[0][0]
+    unusual = {label: dict.fromkeys((own[0], own[-1])) for label, own in counts.items() if own != [usual]}
+    others = "; ".join(f"{label}: {' to '.join(map(str, ends))}" for label, ends in unusual.items())
+    seeds = plural(usual, "seed") + (f" ({others})" if others else "")
     rows = [row for _, line, _ in lines for row in line.rows]
-    return load_template("paper.tex").render(
-        caption=" ".join(write_notes("caption", rows, spread, _seeds(lines))),
+    return _fill(
+        "paper.tex",
+        caption=" ".join(write_notes("caption", rows, spread, seeds)),
         tasks=sorted(finished.values(), key=lambda row: row.order),
         lines=lines,
         spread=spread,
-        short_metric=_metric,
         card_tasks=CARD_TASKS,
         means=any(line.mean is not None for _, line, _ in lines),
         note=" ".join([*explained, *write_notes("paper", rows, report.sections)]),
     )
-
-
-def _metric(row: Row) -> str:
-    """Shorten a row's metric: `mean of accuracy and F1` to `acc./F1`."""
-    words = row.metric.removeprefix("mean of ").split(" and ")
-    return "/".join(dict.fromkeys(_SHORT.get(word, word.replace("accuracy", "acc.")) for word in words))
-
-
-def _seeds(lines: _Lines) -> str:
-    """Write how many seeds most lines have, and which have others."""
-    found = {label: sorted({len(row.seeds) for row in line.rows if row.seeds}) for label, line, _ in lines}
-    usual = Counter(count for counts in found.values() for count in counts).most_common(1)[0][0]
-    ends = {label: dict.fromkeys((own[0], own[-1])) for label, own in found.items() if own != [usual]}
-    others = [f"{label}: {' to '.join(map(str, counts))}" for label, counts in ends.items()]
-    return plural(usual, "seed") + (f" ({'; '.join(others)})" if others else "")
 
 
 _NORMAL_95 = 1.959964  # half the width of a 95 % interval in standard errors
@@ -267,15 +258,21 @@ def check_report(report: Report, baseline: Sequence[JsonRow]) -> list[Checked]:
     for earlier, row, p in zip(baseline, found, raw, strict=True):
         p_value = None if p is None else next(adjusted)
         before, after = statistics.median(earlier["values"]), statistics.median(row["values"]) if row else None
-        if row is not None:
-            fault = _find_fault(earlier, row, p_value=p_value)
-        elif (other := _find(earlier, now)) is not None:
+        fault = remark = ""
+        if row is None and (other := _find(earlier, now)):
             fault = f"now shown as {other['metric']}, before as {earlier['metric']}: use the same --convention"
-        else:
+        elif row is None:
             fault = "this setting no longer has a finished run"
-        unknown = p is None and after is not None and after < before and not fault
+        elif row["n"] != earlier["n"]:
+            fault = f"{row['n']} dev rows, {earlier['n']} before: not the same test"
+        elif row["fingerprint"] and earlier["fingerprint"] and row["fingerprint"] != earlier["fingerprint"]:
+            fault = "other texts or labels than before: not the same test"
+        elif p_value is not None and p_value < SIGNIFICANCE:
+            drop = statistics.fmean(earlier["values"]) - statistics.fmean(row["values"])
+            fault = f"the mean fell by {drop:.1f} (adjusted p {p_value:.3f})"
+        elif p_value is None and after is not None and after < before:
+            remark = "lower, but the noise of these runs is unknown"
         seeds = (len(earlier["seeds"]), len(row["seeds"]) if row else 0)
-        remark = "lower, but the noise of these runs is unknown" if unknown else ""
         title = f"{earlier['encoder']} {earlier['title']}"
         checked.append(Checked(title=title, before=before, after=after, seeds=seeds, fault=fault, remark=remark))
     return checked
@@ -291,27 +288,24 @@ def read_baseline(path: Path) -> list[JsonRow]:
         version = content["schema_version"]
         if version != REPORT_SCHEMA_VERSION:
             raise ValueError(f"schema_version is {version!r}; this glue-bench writes {REPORT_SCHEMA_VERSION}")
-        rows = [_read_row(row) for section in content["sections"] for row in section["rows"] if row["seeds"]]
+        rows = [row for section in content["sections"] for row in section["rows"] if row["seeds"]]
         if not rows:
             raise ValueError("it has no row with finished runs, so there is nothing to check")
+        for row in rows:
+            for key, hint in (_SETTING | _READ).items():
+                conform(hint, row[key], where=f"a row.{key}")
+            if not len(row["values"]) == len(row["seeds"]) == len(row["run_ids"]):
+                raise ValueError("the values or run_ids of a row do not belong to its seeds")
+            if not all(
+                -_HIGHEST <= number <= _HIGHEST for number in (*row["values"], row["low"] or 0, row["high"] or 0)
+            ):
+                raise ValueError(f"a value or the interval of a row is not between -{_HIGHEST} and {_HIGHEST}")
     except OSError as error:
         raise InputError(f"--check {path}: cannot be read: {error.strerror or error}") from error
     except (ValueError, KeyError, TypeError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else error
         raise InputError(f"--check {path}: not a report of `report --format json` ({reason})") from error
     return rows
-
-
-def _read_row(content: JsonRow) -> JsonRow:
-    """Return the fields of a row that are compared; raise an error if one is missing or impossible."""
-    row = {key: content[key] for key in (*_SETTING, *_READ)}
-    for key, hint in (_SETTING | _READ).items():
-        conform(hint, row[key], where=f"a row.{key}")
-    if not len(row["values"]) == len(row["seeds"]) == len(row["run_ids"]):
-        raise ValueError("the values or run_ids of a row do not belong to its seeds")
-    if not all(-_HIGHEST <= number <= _HIGHEST for number in (*row["values"], row["low"] or 0, row["high"] or 0)):
-        raise ValueError(f"a value or the interval of a row is not between -{_HIGHEST} and {_HIGHEST}")
-    return row
 
 
 def _find(earlier: JsonRow, now: Sequence[JsonRow]) -> JsonRow | None:
@@ -330,13 +324,3 @@ def _p_value(earlier: JsonRow, row: JsonRow) -> float | None:
     known = all(each[end] is not None for each in (earlier, row) for end in ("low", "high"))
     first, second = ((each["high"] - each["low"]) / (2 * _NORMAL_95) if known else 0.0 for each in (earlier, row))
     return drop_p_value(earlier["values"], row["values"], errors=(first, second) if known else None)
-
-
-def _find_fault(earlier: JsonRow, row: JsonRow, *, p_value: float | None) -> str:
-    if row["n"] != earlier["n"]:
-        return f"{row['n']} dev rows, {earlier['n']} before: not the same test"
-    if row["fingerprint"] and earlier["fingerprint"] and row["fingerprint"] != earlier["fingerprint"]:
-        return "other texts or labels than before: not the same test"
-    drop = statistics.fmean(earlier["values"]) - statistics.fmean(row["values"])
-    fell = p_value is not None and p_value < SIGNIFICANCE and drop > 0
-    return f"the mean fell by {drop:.1f} (adjusted p {p_value:.3f})" if fell else ""
