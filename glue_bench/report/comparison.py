@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from glue_bench.config.task import ScorePart, headline, metric_title
+from glue_bench.errors import InputError
 from glue_bench.report.model import Cost, Report, Row, median, write_notes
 from glue_bench.report.rows import STREAM, Numbers, keep_numbers, lowest_of, read_evidence
 from glue_bench.runs.record import Record, task_of
@@ -112,7 +113,7 @@ def compare(sides: Sides, published: Sequence[PublishedTable], *, convention: st
         try:
             pair = _choose_pair(sides, task, convention=convention or "card")
             found.append((pair, _compare_task(pair, sides)))
-        except _NotComparedError as why:
+        except InputError as why:
             skipped[title] = str(why)
     tasks, names = list[TaskComparison](), (sides.first.name, sides.second.name)
     for (_, one), p in zip(found, adjust_holm([one.p_value for _, one in found]), strict=True):
@@ -155,10 +156,6 @@ def compare_all(
     return list(itertools.islice((compared for compared in found if compared.tasks), MOST))
 
 
-class _NotComparedError(Exception):
-    """Why a task is left out."""
-
-
 class _Pair(NamedTuple):
     """A row of each group, and the runs of the seeds that both have."""
 
@@ -198,16 +195,16 @@ def _dev_rows(run: Record) -> object:
 def _choose_pair(sides: Sides, task: str, *, convention: str) -> _Pair:
     ours, theirs = ([row for row in side.rows if row.task == task] for side in (sides.first, sides.second))
     if not ours or not theirs:
-        raise _NotComparedError(f"no finished runs of {'the second' if ours else 'the first'}")
+        raise InputError(f"no finished runs of {'the second' if ours else 'the first'}")
     every = [_Pair.of(a, b, named=sides.named, convention=convention) for a in ours for b in theirs]
     pairs = [pair for pair in every if pair.same_rows]
     paired = [pair for pair in pairs if pair.runs[0]]
     if not paired:
         left, right = (" or ".join(f"{n:,}" for n in sorted({row.n or 0 for row in rows})) for rows in (ours, theirs))
         sizes = f": {left} against {right}" if left != right else ""
-        raise _NotComparedError("no seed in common" if pairs else f"not the same dev rows{sizes}")
+        raise InputError("no seed in common" if pairs else f"not the same dev rows{sizes}")
     if not (alike := [pair for pair in paired if pair.parts]):
-        raise _NotComparedError("no metric on the same splits in common")
+        raise InputError("no metric on the same splits in common")
     best = min(alike, key=lambda pair: (len(pair.differences), -len(pair.runs[0])))
     choice = []
     for chosen, rows in zip(best.rows, (ours, theirs), strict=True):
@@ -222,11 +219,11 @@ def _compare_task(pair: _Pair, sides: Sides) -> TaskComparison:
     task = task_of(ours[0])
     left, right = (read_evidence(side.store, runs, parts=parts) for side, runs in zip(both, pair.runs, strict=True))
     if left is None or right is None:
-        raise _NotComparedError("stored predictions cannot be read")
+        raise InputError("stored predictions cannot be read")
     if not left.splits:
-        raise _NotComparedError("each seed is scored on its own half of the dev rows")
+        raise InputError("each seed is scored on its own half of the dev rows")
     if any(not np.array_equal(split.labels, right.splits[name].labels) for name, split in left.splits.items()):
-        raise _NotComparedError("not the same labels")
+        raise InputError("not the same labels")
     splits = {
         name: dataclasses.replace(split, predictions=np.vstack([split.predictions, right.splits[name].predictions]))
         for name, split in left.splits.items()

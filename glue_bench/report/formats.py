@@ -45,6 +45,17 @@ _LEFT_OUT = (
 _SENTENCES = ("metric", "note")  # shown below the table if they do not fit into it
 _GAP = 3  # characters between two columns
 _LONGEST_WORD = 20  # of a header that is not broken
+_WIDEST = 32  # characters of a line's name in the table of a paper: what makes one longer is in the note
+_EMPTY_ROW = Row(setting=Setting(encoder="", task="", recipe="", data=""), title="", metric="", convention="")
+
+JsonRow = Mapping[str, Any]  # as `Row.to_json` writes it
+# The fields of one that `--check` reads, and their types; the first ones identify its setting.
+_SETTING: dict[str, Any] = dict.fromkeys(("encoder", "data", "task", "recipe", "init", "selection"), str)
+_SETTING |= {"recipe_changes": Mapping[str, str], "cell": Mapping[str, Any]}
+_READ: dict[str, Any] = {"title": str, "metric": str, "n": int | None, "fingerprint": str | None, "setting_id": str}
+_READ |= {"seeds": list[int], "run_ids": list[str], "values": list[float], "low": float | None, "high": float | None}
+_HIGHEST = 100  # scores are times 100
+_NORMAL_95 = 1.959964  # half the width of a 95 % interval in standard errors
 
 
 def render_report(report: Report, format_name: str, *, width: int | None = None, color: bool = False) -> str:
@@ -104,7 +115,25 @@ def render_tables(
     plain: dict[str, Any] = {"markup": False, "highlight": False, "emoji": False}
     console = Console(file=(stream := io.StringIO()), width=width, force_terminal=color, no_color=not color, **plain)
     for text in tables:
-        _print_table(console, text)
+        console.print(visible(text.title), style="bold")
+        widths = _fit(text, console.width)
+        shown = text.select(widths)
+        whole = 2 + sum(widths.values()) + _GAP * (len(widths) - 1)  # wider than a terminal too narrow for a letter
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, width=whole)
+        for place, (header, size) in enumerate(zip(shown.headers, widths.values(), strict=True)):
+            justify: Literal["left", "right"] = "right" if shown.is_right(place) else "left"
+            table.add_column(visible(header), justify=justify, width=size, overflow="fold")
+        for place, line in enumerate(shown.lines):
+            if place == len(shown.rows):
+                table.add_section()
+            table.add_row(*map(visible, line))
+        console.print(table, crop=False)
+        lost = {name for place, name in enumerate(text.headers) if place not in widths and text.is_used(place)}
+        for words in text.sentences(lost & {*_SENTENCES}):
+            console.print(visible(words))
+        if numbers := ", ".join(name for name in text.headers if name in lost and name not in _SENTENCES):
+            console.print(f"A wider terminal also shows: {numbers}.", style="dim")
+        console.print(*map(visible, text.notes), "", sep="\n")
     for note in notes:
         console.print(visible(note), style="dim")
     return stream.getvalue()
@@ -127,28 +156,6 @@ def render_csv(rows: Sequence[Mapping[str, Any]], *, like: Iterable[str]) -> str
         flat = {key: json.dumps(value) if isinstance(value, list | dict) else value for key, value in row.items()}
         writer.writerow({key: escape_cell(value) for key, value in flat.items()})
     return stream.getvalue()
-
-
-def _print_table(console: Console, text: TextTable) -> None:
-    console.print(visible(text.title), style="bold")
-    widths = _fit(text, console.width)
-    shown = text.select(widths)
-    whole = 2 + sum(widths.values()) + _GAP * (len(widths) - 1)  # wider than a terminal that is too narrow for a letter
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, width=whole)
-    for place, (header, width) in enumerate(zip(shown.headers, widths.values(), strict=True)):
-        justify: Literal["left", "right"] = "right" if shown.is_right(place) else "left"
-        table.add_column(visible(header), justify=justify, width=width, overflow="fold")
-    for place, line in enumerate(shown.lines):
-        if place == len(shown.rows):
-            table.add_section()
-        table.add_row(*map(visible, line))
-    console.print(table, crop=False)
-    lost = {name for place, name in enumerate(text.headers) if place not in widths and text.is_used(place)}
-    for words in text.sentences(lost & {*_SENTENCES}):
-        console.print(visible(words))
-    if numbers := ", ".join(name for name in text.headers if name in lost and name not in _SENTENCES):
-        console.print(f"A wider terminal also shows: {numbers}.", style="dim")
-    console.print(*map(visible, text.notes), "", sep="\n")
 
 
 def _fit(text: TextTable, width: int) -> dict[int, int]:
@@ -177,12 +184,6 @@ def _fit(text: TextTable, width: int) -> dict[int, int]:
     for number, place in enumerate(rest):  # equal shares; what a short column leaves goes to the longer ones
         widths[place] += max(min(longest[place] - widths[place], spare() // (len(rest) - number)), 0)
     return widths
-
-
-_EMPTY_ROW = Row(setting=Setting(encoder="", task="", recipe="", data=""), title="", metric="", convention="")
-
-
-_WIDEST = 32  # characters of a line's name: what makes one longer is in the note
 
 
 def render_paper(report: Report, *, spread: Literal["sd", "range"] = "sd") -> str:
@@ -223,17 +224,6 @@ def render_paper(report: Report, *, spread: Literal["sd", "range"] = "sd") -> st
         means=any(line.mean is not None for _, line, _ in lines),
         note=" ".join([*explained, *write_notes("paper", rows, report.sections)]),
     )
-
-
-_NORMAL_95 = 1.959964  # half the width of a 95 % interval in standard errors
-# The fields of a row of the JSON report that are read, and their types; the first ones identify its setting.
-_SETTING: dict[str, Any] = dict.fromkeys(("encoder", "data", "task", "recipe", "init", "selection"), str)
-_SETTING |= {"recipe_changes": Mapping[str, str], "cell": Mapping[str, Any]}
-_READ: dict[str, Any] = {"title": str, "metric": str, "n": int | None, "fingerprint": str | None, "setting_id": str}
-_READ |= {"seeds": list[int], "run_ids": list[str], "values": list[float], "low": float | None, "high": float | None}
-_HIGHEST = 100  # scores are times 100
-
-JsonRow = Mapping[str, Any]  # as `Row.to_json` writes it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

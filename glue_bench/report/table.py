@@ -42,15 +42,23 @@ def build_report(
         left_out: as a store has counted it, for a footnote.
         cells: a row for every cell of a grid, rather than one for the best.
     """
-    sections: dict[tuple[str, ...], list[Group]] = defaultdict(list)
-    for group in _group_by_setting(records):
+    found, sections = defaultdict[tuple[str, ...], list[Record]](list), defaultdict[tuple[str, ...], list[Group]](list)
+    for run in records:
+        ran = " ".join(run.ways).strip()
+        found[run.encoder["name"], run.task, run.setting_id, run.init_kind, ran].append(run)
+    for key in [key for key in found if not key[-1]]:  # how it would have run is not known: join any of the setting's
+        if home := next((other for other in found if other[:-1] == key[:-1] and other[-1]), None):
+            found[home] += found.pop(key)
+    for group in (_group(runs) for _, runs in sorted(found.items())):
         sections[group.setting.section].append(group)
-    built, every = list[Section](), [groups for _, groups in sorted(sections.items())]
-    for groups, name in zip(every, _name_sections([groups[0].setting for groups in every]), strict=True):
+    every = [groups for _, groups in sorted(sections.items())]
+    names, built = _name_sections([groups[0].setting for groups in every]), list[Section]()
+    for groups, name in zip(every, names, strict=True):
         first = groups[0].setting
         table = find_table(published, first.hub_id, recipe=first.recipe, method=first.method)
-        others = [each for each in find_tables(published, first.hub_id) if each.method == first.method]
-        context = Context(table=table, convention=convention, store=store, others=[o for o in others if o is not table])
+        alike = [each for each in find_tables(published, first.hub_id) if each.method == first.method]
+        others = [each for each in alike if each is not table]
+        context = Context(table=table, convention=convention, store=store, others=others)
         chosen = groups if cells else _choose_cells(groups, context)
         built.append(_build_section(chosen, context, name=name, expected=expected))
     notes = write_notes("footnotes", built) if built else []
@@ -82,17 +90,6 @@ def number_repeats(names: Sequence[str], *, groups: Sequence[str]) -> list[str]:
     return [f"{name} ({count + 1})" if count else name for name, count in zip(names, earlier, strict=True)]
 
 
-def _group_by_setting(records: Iterable[Record]) -> list[Group]:
-    found: dict[tuple[str, ...], list[Record]] = defaultdict(list)
-    for run in records:
-        ran = " ".join(run.ways).strip()
-        found[run.encoder["name"], run.task, run.setting_id, run.init_kind, ran].append(run)
-    for key in [key for key in found if not key[-1]]:  # how it would have run is not known: join any of the setting's
-        if home := next((other for other in found if other[:-1] == key[:-1] and other[-1]), None):
-            found[home] += found.pop(key)
-    return [_group(runs) for _, runs in sorted(found.items())]
-
-
 def _group(runs: Iterable[Record], *, cells: int = 0) -> Group:
     ordered = sorted(runs, key=_seed_place)
     return Group(setting=Setting.of(ordered[0]), runs=ordered, cells=cells)
@@ -103,15 +100,21 @@ def _seed_place(run: Record) -> tuple[bool, int]:
 
 
 def _build_section(groups: Sequence[Group], context: Context, *, name: str, expected: Sequence[TaskConfig]) -> Section:
-    changes = _common_changes([group.setting for group in groups])
-    rows = list[Row]()
+    names, rows = dict.fromkeys(name for group in groups for name in group.setting.recipe_changes), list[Row]()
+    values = {name: {str(group.setting.trainer.get(name)) for group in groups} for name in names}
+    common = all(len(found) == 1 for found in values.values())
+    changes = {name: found.pop() for name, found in values.items()} if common else {}
     for group, differs in _put_in_order(groups):
         own = {f"trainer.{key}": value for key, value in group.setting.recipe_changes.items() if key not in changes}
         notes = [f"{key}={value}" for key, value in own.items() if key not in differs]
         rows.append(build_row(group, context, task=task_of(group.runs[0]), differs=differs, setting_notes=notes))
-    first = groups[0].setting
-    rows = rows if first.source == "sample" else _add_missing(rows, context, expected=expected)
+    first, known = rows[0].setting, {row.task for row in rows}
     about = {key: getattr(first, key) for key in ("encoder", "data", "recipe")}
+    like = {**about, "recipe_changes": first.recipe_changes, "selection": first.selection}
+    for task in expected:
+        if first.source != "sample" and context.score(task.name) and task.name not in known:
+            rows.append(build_row(Group(setting=Setting(task=task.name, **like)), context, task=task))
+    rows.sort(key=lambda row: row.order)
     return Section(name=name, **about, recipe_changes=changes, rows=rows, lines=_draw_lines(rows), table=context.table)
 
 
@@ -131,14 +134,11 @@ def _put_in_order(groups: Sequence[Group]) -> list[tuple[Group, dict[str, Any]]]
 
 def _draw_lines(rows: Sequence[Row]) -> list[Line]:
     """Join the rows of different tasks that have the same values in what distinguishes the section's settings."""
-    found, anywhere = dict[str, list[Row]](), list[Row]()
-    several = len({row.line for row in rows if row.runs}) > 1
-    for row in rows:
-        (found.setdefault(row.line, []) if row.runs or not several else anywhere).append(row)
-    lines = []
-    for words, own in sorted(found.items(), key=lambda each: min(sort_place(row.differs) for row in each[1])):
+    ours, lines = [row for row in rows if row.runs], list[Line]()
+    for words in dict.fromkeys(row.line for row in sorted(ours, key=lambda row: sort_place(row.differs))):
+        own = [row for row in ours if row.line == words]
         tasks = {row.task for row in own}
-        every = sorted([*own, *(row for row in anywhere if row.task not in tasks)], key=lambda r: r.order)
+        every = [row for row in rows if (row.line == words if row.runs else row.task not in tasks)]
         comparable = all(row.comparable and (row.difference is not None or row.published is None) for row in own)
         mean = _mean_of_eight((row.task, row.median) for row in own)
         published = _mean_of_eight((row.task, row.published.value) for row in own if row.published)
@@ -146,25 +146,9 @@ def _draw_lines(rows: Sequence[Row]) -> list[Line]:
     return lines
 
 
-def _add_missing(rows: list[Row], context: Context, *, expected: Sequence[TaskConfig]) -> list[Row]:
-    """Add a row for every expected task that has a published number and no row."""
-    known = set(context.table.scores if context.table else ()) - {row.task for row in rows}
-    like = {key: getattr(rows[0].setting, key) for key in ("encoder", "recipe", "data", "recipe_changes", "selection")}
-    for task in expected:
-        if task.name in known:
-            rows.append(build_row(Group(setting=Setting(task=task.name, **like)), context, task=task))
-    return sorted(rows, key=lambda row: row.order)
-
-
 def _mean_of_eight(values: Iterable[tuple[str, float | None]]) -> float | None:
     known = [(task, value) for task, value in values if task in CARD_TASKS and value is not None]
     return statistics.fmean(value for _, value in known) if sorted(t for t, _ in known) == sorted(CARD_TASKS) else None
-
-
-def _common_changes(settings: Sequence[Setting]) -> dict[str, str]:
-    names = dict.fromkeys(name for setting in settings for name in setting.recipe_changes)
-    values = {name: {str(setting.trainer.get(name)) for setting in settings} for name in names}
-    return {name: found.pop() for name, found in values.items()} if all(len(v) == 1 for v in values.values()) else {}
 
 
 def _choose_cells(groups: Sequence[Group], context: Context) -> list[Group]:
@@ -249,7 +233,13 @@ def choose_sides(
         subject, named = left.name if left.name == right.name else "", [by.partition("=")[0]]
         left, right = _split(left, right, by=by)
     elif words[0] == words[-1]:
-        raise UsageError(f"{left.name}: compared with itself; {_how_to_split(left)}")
+        way, settings = "its runs have one setting; name two different encoders, settings or folders", defaultdict(list)
+        for record in left.records:
+            settings[record.task].append(Setting.of(record))
+        differ = (key for own in settings.values() for key in own[0].difference(*own[1:], but=("grid",)))
+        if keys := [*dict.fromkeys(key for key in differ if key in KEYS)]:
+            way = f"its runs differ in {', '.join(keys)}: add --by {keys[0]}"
+        raise UsageError(f"{left.name}: compared with itself; {way}")
     both = {run.place for run in left.records} & {run.place for run in right.records}
     if both and left.store.root.samefile(right.store.root):
         common = f"have {plural(len(both), 'run')} in common; name two groups that share none"
@@ -259,8 +249,8 @@ def choose_sides(
         found = tell_apart([Setting.of(group.records[0]) for group in (left, right)])
         subject, named, pairs = encoders.pop(), list(found[0]), zip((left, right), found, strict=True)
         left, right = (dataclasses.replace(group, name=show_words(differs)) for group, differs in pairs)
-    reports = [(group, build_report(group.records, published)) for group in (left, right)]
-    first, second = (dataclasses.replace(group, rows=report.finished) for group, report in reports)
+    reports = [(side, build_report(side.records, published)) for side in (left, right)]
+    first, second = (dataclasses.replace(side, rows=report.finished) for side, report in reports)
     return Sides(first=first, second=second, subject=subject, named=named)
 
 
@@ -271,9 +261,8 @@ def _find(word: str, store: RunStore, *, own: Sequence[Record], filters: Filters
         return Side(name=word, store=store, records=filters.choose_records(alike, place=place))
     if not (Path(word) / "runs").is_dir():
         known = sorted({record.encoder["name"] for record in own})
-        folder = "; nor is it a setting_id or a results folder" if known else ""
-        hint = did_you_mean(word, known) if known else ""
-        raise UsageError(f"{word}: there are no finished runs of this encoder in {place}{folder}{hint}")
+        hint = f"; nor is it a setting_id or a results folder{did_you_mean(word, known)}" if known else ""
+        raise UsageError(f"{word}: there are no finished runs of this encoder in {place}{hint}")
     other = RunStore(Path(word))
     finished = [record for record in other.load_all() if record.finished]
     if not finished:
@@ -309,14 +298,3 @@ def _split(left: Side, right: Side, *, by: str) -> list[Side]:
         name = word if left.name == right.name else f"{group.name} {word}"
         groups.append(dataclasses.replace(group, name=name, records=own))
     return groups
-
-
-def _how_to_split(group: Side) -> str:
-    """Say in which keys the runs of a group differ."""
-    by_task = dict[str, list[Setting]]()
-    for record in group.records:
-        by_task.setdefault(record.task, []).append(Setting.of(record))
-    keys = dict.fromkeys(key for alike in by_task.values() for key in alike[0].difference(*alike[1:], but=("grid",)))
-    if usable := [key for key in keys if key in KEYS]:
-        return f"its runs differ in {', '.join(usable)}: add --by {usable[0]}"
-    return "its runs have one setting; name two different encoders, settings or folders"
