@@ -107,16 +107,10 @@ def comparison_tables(comparison: Comparison) -> list[TextTable]:
     for task in comparison.tasks:
         interval = FEW_SEEDS if task.few_seeds else f"{_signed(task.low)} to {_signed(task.high)}"
         p = f"{task.p_adjusted:.3f}" if task.p_adjusted >= 0.001 else "< 0.001"
-        cells = [
-            task.title,
-            task.metric,
-            f"{task.n:,}",
-            str(len(task.seeds)),
-            f"{task.first:.1f}",
-            f"{task.second:.1f}",
-        ]
-        cells += [_signed(task.difference), interval, p, _show("{:.1f}", task.detectable or None), task.better or ""]
-        scores.append([*cells, _show("{:.1f} %", task.kept), task.note])
+        cells = [task.title, task.metric, f"{task.n:,}", str(len(task.seeds))]
+        cells += [f"{task.first:.1f}", f"{task.second:.1f}", _signed(task.difference), interval, p]
+        judged = [_show("{:.1f}", task.detectable or None), task.better or "", _show("{:.1f} %", task.kept), task.note]
+        scores.append([*cells, *judged])
         costs, cells = (task.first_cost, task.second_cost), [task.title]
         for kind in ("eval_seconds", "train_seconds"):
             seconds = [getattr(cost, kind) for cost in costs]
@@ -127,21 +121,14 @@ def comparison_tables(comparison: Comparison) -> list[TextTable]:
     if means[0] is not None and means[1] is not None:
         cells = ["mean", f"of {plural(len(scores), 'task')}", "", "", f"{means[0]:.1f}", f"{means[1]:.1f}"]
         totals = [[*cells, _signed(means[0] - means[1]), *[""] * 4, _show("{:.1f} %", comparison.kept), ""]]
+    title = f"{comparison.subject and f'{comparison.subject}: '}{first} compared with {second}"
     headers = ["task", "metric", "dev rows", "seeds", first, second, "difference", "95 % interval", "p (Holm)"]
-    quality = TextTable(
-        title=f"{comparison.subject and f'{comparison.subject}: '}{first} compared with {second}",
-        headers=[*headers, "detectable", "better", "kept", "note"],
-        rows=scores,
-        totals=totals,
-        notes=write_notes("comparison", comparison),
-    )
+    headers += ["detectable", "better", "kept", "note"]
+    notes = write_notes("comparison", comparison)
+    quality = TextTable(title=title, headers=headers, rows=scores, totals=totals, notes=notes)
+    title = "Time: medians over the runs, as measured while they ran; other work on the machine slows them"
     speed = ("seconds per 1,000 dev rows", "times as fast predicting", "seconds of training", "times as fast training")
-    cost = TextTable(
-        title="Time: medians over the runs, as measured while they ran; other work on the machine slows them",
-        headers=["task", *speed, "device"],
-        rows=times,
-    )
-    return [quality, cost] if times else [quality]
+    return [quality, *([TextTable(title=title, headers=["task", *speed, "device"], rows=times)] if times else [])]
 
 
 def _score_words(row: Row) -> str:

@@ -6,7 +6,7 @@ import json
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from string import ascii_lowercase
 from typing import Any, Literal
@@ -226,45 +226,38 @@ def render_paper(report: Report, *, spread: Literal["sd", "range"] = "sd") -> st
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Checked:
-    """One row of the earlier report, compared with the same row now."""
+def check_report(report: Report, baseline: Sequence[JsonRow]) -> list[tuple[str, bool]]:
+    """Compare every row of the earlier report, as `read_baseline` reads it, with the row of the same setting now.
 
-    title: str  # encoder and task
-    before: float  # median over the seeds, times 100, as the table shows it
-    after: float | None  # None where no finished run is left
-    seeds: tuple[int, int]  # before and after
-    fault: str  # why the check fails; empty if it does not
-    remark: str = ""  # what else to know
-
-
-def check_report(report: Report, baseline: Sequence[JsonRow]) -> list[Checked]:
-    """Compare every row of the earlier report, as `read_baseline` reads it, with the row of the same setting now."""
+    Returns for each a line, with the medians over the seeds as tables show them, and whether it fails the check.
+    """
     now = [row.to_json() for row in report.finished]
-    found = [_find(earlier, [row for row in now if row["metric"] == earlier["metric"]]) for earlier in baseline]
-    raw = [_p_value(earlier, row) if row else None for earlier, row in zip(baseline, found, strict=True)]
+    found = [_find(earlier, now) for earlier in baseline]
+    both = zip(baseline, found, strict=True)
+    raw = [_p_value(old, new) if new and new["metric"] == old["metric"] else None for old, new in both]
     adjusted = iter(adjust_holm([p for p in raw if p is not None]))
     checked = []
     for earlier, row, p in zip(baseline, found, raw, strict=True):
-        p_value = None if p is None else next(adjusted)
-        before, after = statistics.median(earlier["values"]), statistics.median(row["values"]) if row else None
-        fault = remark = ""
-        if row is None and (other := _find(earlier, now)):
-            fault = f"now shown as {other['metric']}, before as {earlier['metric']}: use the same --convention"
-        elif row is None:
+        p_value, fault, remark = None if p is None else next(adjusted), "", ""
+        if row is None:
             fault = "this setting no longer has a finished run"
+        elif row["metric"] != earlier["metric"]:
+            fault = f"now shown as {row['metric']}, before as {earlier['metric']}: use the same --convention"
         elif row["n"] != earlier["n"]:
             fault = f"{row['n']} dev rows, {earlier['n']} before: not the same test"
         elif row["fingerprint"] and earlier["fingerprint"] and row["fingerprint"] != earlier["fingerprint"]:
             fault = "other texts or labels than before: not the same test"
+        elif p_value is None and statistics.median(row["values"]) < statistics.median(earlier["values"]):
+            remark = "lower, but the noise of these runs is unknown"
         elif p_value is not None and p_value < SIGNIFICANCE:
             drop = statistics.fmean(earlier["values"]) - statistics.fmean(row["values"])
             fault = f"the mean fell by {drop:.1f} (adjusted p {p_value:.3f})"
-        elif p_value is None and after is not None and after < before:
-            remark = "lower, but the noise of these runs is unknown"
-        seeds = (len(earlier["seeds"]), len(row["seeds"]) if row else 0)
-        title = f"{earlier['encoder']} {earlier['title']}"
-        checked.append(Checked(title=title, before=before, after=after, seeds=seeds, fault=fault, remark=remark))
+        medians = [
+            f"{statistics.median(each['values']):.1f} ({plural(len(each['seeds']), 'seed')})" if each else "gone"
+            for each in (earlier, row)
+        ]
+        words = f"{earlier['encoder']} {earlier['title']}: {', now '.join(medians)}"
+        checked.append((": ".join(filter(None, (words, fault or remark))), bool(fault)))
     return checked
 
 
@@ -286,9 +279,8 @@ def read_baseline(path: Path) -> list[JsonRow]:
                 conform(hint, row[key], where=f"a row.{key}")
             if not len(row["values"]) == len(row["seeds"]) == len(row["run_ids"]):
                 raise ValueError("the values or run_ids of a row do not belong to its seeds")
-            if not all(
-                -_HIGHEST <= number <= _HIGHEST for number in (*row["values"], row["low"] or 0, row["high"] or 0)
-            ):
+            numbers = (*row["values"], row["low"] or 0, row["high"] or 0)
+            if not all(-_HIGHEST <= number <= _HIGHEST for number in numbers):
                 raise ValueError(f"a value or the interval of a row is not between -{_HIGHEST} and {_HIGHEST}")
     except OSError as error:
         raise InputError(f"--check {path}: cannot be read: {error.strerror or error}") from error
@@ -301,10 +293,10 @@ def read_baseline(path: Path) -> list[JsonRow]:
 def _find(earlier: JsonRow, now: Sequence[JsonRow]) -> JsonRow | None:
     """Find the row of the same setting as far as JSON shows it; of several, the one most like the earlier row."""
 
-    def likeness(row: JsonRow) -> tuple[bool, int, bool]:
+    def likeness(row: JsonRow) -> list[int]:
         # A setting has two rows if its runs differ in precision: then the shared runs decide.
         shared = len({*row["run_ids"]} & {*earlier["run_ids"]})
-        return row["setting_id"] == earlier["setting_id"], shared, row["fingerprint"] == earlier["fingerprint"]
+        return [*(row[key] == earlier[key] for key in ("metric", "setting_id", "fingerprint")), shared]
 
     return max((row for row in now if all(row[key] == earlier[key] for key in _SETTING)), key=likeness, default=None)
 

@@ -256,22 +256,20 @@ def choose_sides(
 
 def _find(word: str, store: RunStore, *, own: Sequence[Record], filters: Filters) -> Side:
     """Find a group of the `own` runs of the store, or else of another folder."""
+    found = [record for record in own if word in (record.encoder["name"], record.setting_id)]
+    if not found and (Path(word) / "runs").is_dir():
+        store = RunStore(Path(word))
+        found = [record for record in store.load_all() if record.finished]
     place = store.root.parent
-    if alike := [record for record in own if word in (record.encoder["name"], record.setting_id)]:
-        return Side(name=word, store=store, records=filters.choose_records(alike, place=place))
-    if not (Path(word) / "runs").is_dir():
+    if not found:
         known = sorted({record.encoder["name"] for record in own})
-        hint = f"; nor is it a setting_id or a results folder{did_you_mean(word, known)}" if known else ""
+        hint = f"; nor is it a setting_id or a results folder with any{did_you_mean(word, known)}" if known else ""
         raise UsageError(f"{word}: there are no finished runs of this encoder in {place}{hint}")
-    other = RunStore(Path(word))
-    finished = [record for record in other.load_all() if record.finished]
-    if not finished:
-        raise UsageError(f"{word}: no finished run in this results folder")
-    found = filters.choose_records(finished, place=Path(word))
-    encoders = sorted({record.encoder["name"] for record in found})
+    records = filters.choose_records(found, place=place)
+    encoders = sorted({record.encoder["name"] for record in records})
     if len(encoders) > 1:
         raise UsageError(f"{word}: has runs of {', '.join(encoders)}; choose one, as in encoder={encoders[0]}")
-    return Side(name=word, store=other, records=found)
+    return Side(name=word, store=store, records=records)
 
 
 def _split(left: Side, right: Side, *, by: str) -> list[Side]:
