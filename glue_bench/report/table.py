@@ -215,7 +215,7 @@ def _selection_score(run: Record, context: Context) -> float:
     if run.selection == "last":
         return headline((task := task_of(run)).parts(context.convention_of(task)), run.scores)
     score = run.selected.get("score")
-    return float(score) if isinstance(score, int | float) and math.isfinite(score) else -math.inf
+    return -math.inf if score is None else float(score)
 
 
 def choose_sides(
