@@ -49,8 +49,10 @@ def build_report(
     for key in [key for key in found if not key[-1]]:  # how it would have run is not known: join any of the setting's
         if home := next((other for other in found if other[:-1] == key[:-1] and other[-1]), None):
             found[home] += found.pop(key)
-    for group in (_group(runs) for _, runs in sorted(found.items())):
-        sections[group.setting.section].append(group)
+    for _, runs in sorted(found.items()):
+        runs.sort(key=_seed_place)
+        setting = Setting.of(runs[0])
+        sections[setting.section].append(Group(setting=setting, runs=runs))
     every = [groups for _, groups in sorted(sections.items())]
     names, built = _name_sections([groups[0].setting for groups in every]), list[Section]()
     for groups, name in zip(every, names, strict=True):
@@ -90,20 +92,14 @@ def number_repeats(names: Sequence[str], *, groups: Sequence[str]) -> list[str]:
     return [f"{name} ({count + 1})" if count else name for name, count in zip(names, earlier, strict=True)]
 
 
-def _group(runs: Iterable[Record], *, cells: int = 0) -> Group:
-    ordered = sorted(runs, key=_seed_place)
-    return Group(setting=Setting.of(ordered[0]), runs=ordered, cells=cells)
-
-
 def _seed_place(run: Record) -> tuple[bool, int]:
     return not run.finished, run.seed
 
 
 def _build_section(groups: Sequence[Group], context: Context, *, name: str, expected: Sequence[TaskConfig]) -> Section:
     names, rows = dict.fromkeys(name for group in groups for name in group.setting.recipe_changes), list[Row]()
-    values = {name: {str(group.setting.trainer.get(name)) for group in groups} for name in names}
-    common = all(len(found) == 1 for found in values.values())
-    changes = {name: found.pop() for name, found in values.items()} if common else {}
+    values = [{name: str(group.setting.trainer.get(name)) for name in names} for group in groups]
+    changes = values[0] if values.count(values[0]) == len(values) else {}
     for group, differs in _put_in_order(groups):
         own = {f"trainer.{key}": value for key, value in group.setting.recipe_changes.items() if key not in changes}
         notes = [f"{key}={value}" for key, value in own.items() if key not in differs]
@@ -196,7 +192,7 @@ def _choose_cell(cells: Sequence[Group], context: Context) -> Group:
     counts = [[bool(run.config.get("cell")) for run in cell.finished] for cell in cells]
     most = max(map(sum, counts)) or max(map(len, counts))  # seeds of the grid's own runs: others may have had more
     if most == 0:
-        return _group((run for cell in cells for run in cell.runs), cells=len(cells))
+        return dataclasses.replace(cells[0], runs=[run for cell in cells for run in cell.runs], cells=len(cells))
     tried, incomplete = list[Group](), list[str]()
     for cell in cells:
         score = statistics.median([_selection_score(run, context) for run in cell.finished] or [-math.inf])
@@ -277,8 +273,7 @@ def _split(left: Side, right: Side, *, by: str) -> list[Side]:
     if key not in KEYS:
         names = [name for name in KEYS if short_name(name) == key]
         raise UsageError(f"--by {by}: no such key{did_you_mean(key, names or KEYS)}")
-    facts = [facts_of(record) for record in {id(r): r for r in (*left.records, *right.records)}.values()]
-    values = known_values(facts, key)
+    values = known_values([facts_of(record) for record in (*left.records, *right.records)], key)
     asked = values
     if chosen:  # values may have commas themselves: the comma that counts is between two known ones
         ways = ([chosen[:at], chosen[at + 1 :]] for at, char in enumerate(chosen) if char == ",")
