@@ -20,20 +20,12 @@ from glue_bench.errors import InputError, UsageError
 from glue_bench.reading import conform, read_json
 from glue_bench.report.columns import TextTable, comparison_tables, report_tables
 from glue_bench.report.comparison import Comparison, TaskComparison
-from glue_bench.report.model import (
-    CARD_TASKS,
-    REPORT_SCHEMA_VERSION,
-    Line,
-    Report,
-    Row,
-    Section,
-    load_template,
-    write_notes,
-)
+from glue_bench.report.model import CARD_TASKS, Line, Report, Row, Section, load_template, write_notes
 from glue_bench.runs.setting import Setting
 from glue_bench.statistics.verdicts import SIGNIFICANCE, adjust_holm, drop_p_value
 from glue_bench.text import escape_cell, plural, visible
 
+_SCHEMA_VERSION = 2  # of the JSON report
 # Columns that may wrap, and their smallest width.
 _WRAPPED = {"metric": 14, "verdict": 14, "claim": 12, "the card says": 16, "found": 20, "setting": 20, "labels": 16}
 _WRAPPED |= {"note": 24, "folder": 24, "what is known": 24, "published: distilroberta": 20, "published: roberta": 20}
@@ -144,7 +136,7 @@ def _fill(template: str, **values: Any) -> str:
 
 
 def _json(content: Mapping[str, Any]) -> str:
-    return json.dumps({"schema_version": REPORT_SCHEMA_VERSION, **content}, indent=1, allow_nan=False) + "\n"
+    return json.dumps({"schema_version": _SCHEMA_VERSION, **content}, indent=1, allow_nan=False) + "\n"
 
 
 def render_csv(rows: Sequence[Mapping[str, Any]], *, like: Iterable[str]) -> str:
@@ -269,8 +261,8 @@ def read_baseline(path: Path) -> list[JsonRow]:
     try:
         content = read_json(path)
         version = content["schema_version"]
-        if version != REPORT_SCHEMA_VERSION:
-            raise ValueError(f"schema_version is {version!r}; this glue-bench writes {REPORT_SCHEMA_VERSION}")
+        if version != _SCHEMA_VERSION:
+            raise ValueError(f"schema_version is {version!r}; this glue-bench writes {_SCHEMA_VERSION}")
         rows = [row for section in content["sections"] for row in section["rows"] if row["seeds"]]
         if not rows:
             raise ValueError("it has no row with finished runs, so there is nothing to check")

@@ -18,7 +18,6 @@ from glue_bench.statistics.verdicts import FAILED, FEWEST_SEEDS, NOT_COMPARABLE,
 from glue_bench.tasks.published import PublishedScore, PublishedTable
 from glue_bench.text import escape_latex, escape_markdown, plural
 
-REPORT_SCHEMA_VERSION = 2  # of the JSON report
 CARD_TASKS = ("mnli", "qqp", "qnli", "sst2", "cola", "stsb", "mrpc", "rte")  # in the order of the model card
 # Around blocks, values and comments of templates: LaTeX needs the braces.
 _MARKS = {"block_start_string": "<%", "block_end_string": "%>", "variable_start_string": "<<"}

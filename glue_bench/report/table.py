@@ -97,35 +97,31 @@ def _seed_place(run: Record) -> tuple[bool, int]:
 
 
 def _build_section(groups: Sequence[Group], context: Context, *, name: str, expected: Sequence[TaskConfig]) -> Section:
-    names, rows = dict.fromkeys(name for group in groups for name in group.setting.recipe_changes), list[Row]()
-    values = [{name: str(group.setting.trainer.get(name)) for name in names} for group in groups]
+    """Build the rows of a section in the order of the tasks, then of what distinguishes their settings."""
+    changed = dict.fromkeys(key for group in groups for key in group.setting.recipe_changes)
+    values = [{key: str(group.setting.trainer.get(key)) for key in changed} for group in groups]
     changes = values[0] if values.count(values[0]) == len(values) else {}
-    for group, differs in _put_in_order(groups):
+    by_task, found, rows = defaultdict[str, list[Group]](list), list[tuple[Group, dict[str, Any]]](), list[Row]()
+    for group in sorted(groups, key=lambda group: (min(run.ended for run in group.runs), group.setting.id)):
+        by_task[group.task].append(group)
+    for alike in by_task.values():
+        chosen = [group.setting.searched if group.cells else [] for group in alike]
+        found += zip(alike, tell_apart([group.setting for group in alike], chosen=chosen), strict=True)
+    nothing = {key: "" for _, differs in found for key in differs}
+    for group, differs in found:
+        facts = nothing | group.setting.facts() | differs
+        shown = {key: facts[key] for key in nothing}
         own = {f"trainer.{key}": value for key, value in group.setting.recipe_changes.items() if key not in changes}
-        notes = [f"{key}={value}" for key, value in own.items() if key not in differs]
-        rows.append(build_row(group, context, task=task_of(group.runs[0]), differs=differs, setting_notes=notes))
+        notes = [f"{key}={value}" for key, value in own.items() if key not in shown]
+        rows.append(build_row(group, context, task=task_of(group.runs[0]), differs=shown, setting_notes=notes))
     first, known = rows[0].setting, {row.task for row in rows}
     about = {key: getattr(first, key) for key in ("encoder", "data", "recipe")}
     like = {**about, "recipe_changes": first.recipe_changes, "selection": first.selection}
     for task in expected:
         if first.source != "sample" and context.score(task.name) and task.name not in known:
             rows.append(build_row(Group(setting=Setting(task=task.name, **like)), context, task=task))
-    rows.sort(key=lambda row: row.order)
+    rows.sort(key=lambda row: (row.order, sort_place(row.differs)))
     return Section(name=name, **about, recipe_changes=changes, rows=rows, lines=_draw_lines(rows), table=context.table)
-
-
-def _put_in_order(groups: Sequence[Group]) -> list[tuple[Group, dict[str, Any]]]:
-    """Sort the groups of a section by task and by what distinguishes their settings, which comes with each."""
-    found, by_task = list[tuple[Group, dict[str, Any]]](), defaultdict[str, list[Group]](list)
-    for group in sorted(groups, key=lambda group: (min(run.ended for run in group.runs), group.setting.id)):
-        by_task[group.task].append(group)
-    for alike in by_task.values():
-        chosen = [group.setting.searched if group.cells else [] for group in alike]
-        found += zip(alike, tell_apart([group.setting for group in alike], chosen=chosen), strict=True)
-    names = {name: "" for _, differs in found for name in differs}
-    whole = [(group, names | group.setting.facts() | differs) for group, differs in found]
-    shown = [(group, {name: facts[name] for name in names}) for group, facts in whole]
-    return sorted(shown, key=lambda each: (each[0].order, sort_place(each[1])))
 
 
 def _draw_lines(rows: Sequence[Row]) -> list[Line]:
