@@ -49,15 +49,13 @@ class TextTable:
     def sentences(self, names: Collection[str]) -> list[str]:
         """Write the cells of some columns as sentences, one for all rows of a task that say the same."""
         places = [place for place, name in enumerate(self.headers) if name in names]
-        found = dict[str, list[str]]()
+        found = dict[str, list[tuple[str, str]]]()  # task to the keys of each row and its words
         for row in self.rows:
             words = "; ".join(row[place] for place in places if row[place])
-            found.setdefault(row[0], []).append(words and f"{' '.join(filter(None, row[: self.keys]))}: {words}")
-        notes = list[str]()
-        for task, lines in found.items():
-            same = {line.partition(": ")[2] for line in lines}
-            notes += [f"{task}: {same.pop()}"] if len(same) == 1 and any(lines) else filter(None, lines)
-        return notes
+            found.setdefault(row[0], []).append((" ".join(filter(None, row[: self.keys])), words))
+        alike = [task for task, lines in found.items() if len({words for _, words in lines}) == 1]
+        found |= {task: [(task, found[task][0][1])] for task in alike}
+        return [f"{who}: {words}" for lines in found.values() for who, words in lines if words]
 
     def without(self, *names: str) -> "TextTable":
         """Return the table without some columns."""
