@@ -192,9 +192,7 @@ def _choose_pair(sides: Sides, name: str, *, convention: str) -> _Pair:
         pairs.append(_Pair(rows, runs, parts, differences))
     paired = [pair for pair in pairs if pair.runs[0]]
     if not paired:
-        left, right = (" or ".join(f"{n:,}" for n in sorted({row.n or 0 for row in rows})) for rows in (ours, theirs))
-        sizes = f": {left} against {right}" if left != right else ""
-        raise InputError("no seed in common" if pairs else f"not the same dev rows{sizes}")
+        raise InputError("no seed in common" if pairs else "not the same dev rows")
     if not (alike := [pair for pair in paired if pair.parts]):
         raise InputError("no metric on the same splits in common")
     best = min(alike, key=lambda pair: (len(pair.differences), -len(pair.runs[0])))
