@@ -84,11 +84,9 @@ def execute(arguments: argparse.Namespace) -> int:
         text = render_report(report, arguments.format, **style(out))
     write_output(text, out, chosen=arguments.out is not None)
     checked = check_report(report, baseline) if arguments.check is not None else []
-    for row in checked:
-        after = "gone" if row.after is None else f"{row.after:.1f} ({plural(row.seeds[1], 'seed')})"
-        note = f": {row.fault or row.remark}" if row.fault or row.remark else ""
-        say(f"{row.title}: {row.before:.1f} ({plural(row.seeds[0], 'seed')}), now {after}{note}")
-    faults = sum(bool(row.fault) for row in checked)
+    for line, _ in checked:
+        say(line)
+    faults = sum(failed for _, failed in checked)
     if arguments.check is not None:
         outcome = f"{faults} with a fault" if faults else "none fell significantly"
         say(f"checked {plural(len(checked), 'row')} of the earlier report: {outcome}")

@@ -5,9 +5,8 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from glue_bench.report.comparison import Comparison, TaskComparison
-from glue_bench.report.model import Line, Report, Row, Section
-from glue_bench.report.templates import write_notes
+from glue_bench.report.comparison import Comparison
+from glue_bench.report.model import Line, Report, Row, Section, write_notes
 from glue_bench.runs.setting import short_name, show_value
 from glue_bench.statistics.verdicts import ABOVE, FAILED, NOT_COMPARABLE, REPRODUCED
 from glue_bench.text import plural, three_digits
@@ -50,15 +49,13 @@ class TextTable:
     def sentences(self, names: Collection[str]) -> list[str]:
         """Write the cells of some columns as sentences, one for all rows of a task that say the same."""
         places = [place for place, name in enumerate(self.headers) if name in names]
-        found = dict[str, list[str]]()
+        found = dict[str, list[tuple[str, str]]]()  # task to the keys of each row and its words
         for row in self.rows:
             words = "; ".join(row[place] for place in places if row[place])
-            found.setdefault(row[0], []).append(words and f"{' '.join(filter(None, row[: self.keys]))}: {words}")
-        notes = list[str]()
-        for task, lines in found.items():
-            same = {line.partition(": ")[2] for line in lines}
-            notes += [f"{task}: {same.pop()}"] if len(same) == 1 and any(lines) else filter(None, lines)
-        return notes
+            found.setdefault(row[0], []).append((" ".join(filter(None, row[: self.keys])), words))
+        alike = [task for task, lines in found.items() if len({words for _, words in lines}) == 1]
+        found |= {task: [(task, found[task][0][1])] for task in alike}
+        return [f"{who}: {words}" for lines in found.values() for who, words in lines if words]
 
     def without(self, *names: str) -> "TextTable":
         """Return the table without some columns."""
@@ -104,26 +101,32 @@ def other_tables(section: Section, keys: Sequence[str]) -> list[TextTable]:
 
 def comparison_tables(comparison: Comparison) -> list[TextTable]:
     """Build the tables of scores and of times of two encoders, with notes on the whole comparison."""
-    first, second = comparison.first, comparison.second
-    headers = ["task", "metric", "dev rows", "seeds", first, second, "difference", "95 % interval", "p (Holm)"]
+    first, second, scores, times = comparison.first, comparison.second, list[list[str]](), list[list[str]]()
+    for task in comparison.tasks:
+        interval = FEW_SEEDS if task.few_seeds else f"{_signed(task.low)} to {_signed(task.high)}"
+        p = f"{task.p_adjusted:.3f}" if task.p_adjusted >= 0.001 else "< 0.001"
+        cells = [task.title, task.metric, f"{task.n:,}", str(len(task.seeds))]
+        cells += [f"{task.first:.1f}", f"{task.second:.1f}", _signed(task.difference), interval, p]
+        judged = [_show("{:.1f}", task.detectable or None), task.better or "", _show("{:.1f} %", task.kept), task.note]
+        scores.append([*cells, *judged])
+        costs, cells = (task.first_cost, task.second_cost), [task.title]
+        for kind in ("eval_seconds", "train_seconds"):
+            seconds = [getattr(cost, kind) for cost in costs]
+            cells.append("" if None in seconds else " and ".join(map(three_digits, seconds)))
+            cells.append(_show("{:.2f}", task.times_as_fast(kind)))
+        times.append([*cells, "; ".join(dict.fromkeys(cost.device for cost in costs))])
     means, totals = (comparison.first_mean, comparison.second_mean), list[list[str]]()
     if means[0] is not None and means[1] is not None:
-        cells = [f"{means[0]:.1f}", f"{means[1]:.1f}", _signed(means[0] - means[1]), *[""] * 4, _share(comparison.kept)]
-        totals = [["mean", f"of {plural(len(comparison.tasks), 'task')}", "", "", *cells, ""]]
-    quality = TextTable(
-        title=f"{comparison.subject and f'{comparison.subject}: '}{first} compared with {second}",
-        headers=[*headers, "detectable", "better", "kept", "note"],
-        rows=[_comparison_cells(task) for task in comparison.tasks],
-        totals=totals,
-        notes=write_notes("comparison", comparison),
-    )
+        cells = ["mean", f"of {plural(len(scores), 'task')}", "", "", f"{means[0]:.1f}", f"{means[1]:.1f}"]
+        totals = [[*cells, _signed(means[0] - means[1]), *[""] * 4, _show("{:.1f} %", comparison.kept), ""]]
+    title = f"{comparison.subject and f'{comparison.subject}: '}{first} compared with {second}"
+    headers = ["task", "metric", "dev rows", "seeds", first, second, "difference", "95 % interval", "p (Holm)"]
+    headers += ["detectable", "better", "kept", "note"]
+    notes = write_notes("comparison", comparison)
+    quality = TextTable(title=title, headers=headers, rows=scores, totals=totals, notes=notes)
+    title = "Time: medians over the runs, as measured while they ran; other work on the machine slows them"
     speed = ("seconds per 1,000 dev rows", "times as fast predicting", "seconds of training", "times as fast training")
-    cost = TextTable(
-        title="Time: medians over the runs, as measured while they ran; other work on the machine slows them",
-        headers=["task", *speed, "device"],
-        rows=[_cost_cells(task) for task in comparison.tasks],
-    )
-    return [quality, cost] if comparison.tasks else [quality]
+    return [quality, *([TextTable(title=title, headers=["task", *speed, "device"], rows=times)] if times else [])]
 
 
 def _score_words(row: Row) -> str:
@@ -149,11 +152,10 @@ def _verdict_words(row: Row) -> str:
 def _cells(row: Row, keys: Sequence[str]) -> list[str]:
     known = {**row.differs, "init": row.setting.init, "trained": f"{_sizes(row)[0]:,}"}
     settings = [show_value(known.get(key, "")) for key in keys]
-    rows = "" if row.n is None else f"{row.n:,}"
     within = "{:.1f} to {:.1f}".format(*row.interval) if row.interval else FEW_SEEDS if row.few_seeds else ""
-    published = [f"{row.published.value:.1f}" if row.published else "", _signed(row.difference)]
-    scores = [row.metric, rows, str(len(row.seeds)), _score_words(row), within, *published]
-    return [row.title, *settings, *scores, _verdict_words(row), row.note]
+    scores = [row.metric, _show("{:,}", row.n), str(len(row.seeds)), _score_words(row), within]
+    published = [_show("{:.1f}", row.published.value if row.published else None), _signed(row.difference)]
+    return [row.title, *settings, *scores, *published, _verdict_words(row), row.note]
 
 
 def _sizes(row: Row) -> tuple[int, int]:
@@ -167,34 +169,15 @@ def _mean_cells(line: Line, keys: Sequence[str]) -> list[str]:
     inits = " and ".join(dict.fromkeys(row.setting.init for row in line.rows if row.runs))
     settings = [show_value({**line.values, "init": inits}.get(key, "")) for key in keys]
     mean, published = line.mean or 0.0, line.published_mean
-    numbers = ["", ""] if published is None else [f"{published:.1f}", _signed(mean - published)]
+    numbers = [_show("{:.1f}", published), _signed(None if published is None else mean - published)]
     return ["mean", *settings, "of the eight tasks", "", "", f"{mean:.1f}", "", *numbers, "", "; ".join(line.notes)]
 
 
-def _comparison_cells(task: TaskComparison) -> list[str]:
-    p = f"{task.p_adjusted:.3f}" if task.p_adjusted >= 0.001 else "< 0.001"
-    scores = [f"{task.first:.1f}", f"{task.second:.1f}", _signed(task.difference)]
-    interval = FEW_SEEDS if task.few_seeds else f"{_signed(task.low)} to {_signed(task.high)}"
-    cells = [task.title, task.metric, f"{task.n:,}", str(len(task.seeds)), *scores, interval, p]
-    detectable = f"{task.detectable:.1f}" if task.detectable else ""
-    return [*cells, detectable, task.better or "", _share(task.kept), task.note]
-
-
-def _cost_cells(task: TaskComparison) -> list[str]:
-    first, second = task.first_cost, task.second_cost
-    cells = [task.title]
-    for kind in ("eval_seconds", "train_seconds"):
-        ours, theirs, times = getattr(first, kind), getattr(second, kind), task.times_as_fast(kind)
-        cells.append("" if ours is None or theirs is None else f"{three_digits(ours)} and {three_digits(theirs)}")
-        cells.append("" if times is None else f"{times:.2f}")
-    return [*cells, first.device if first.device == second.device else f"{first.device}; {second.device}"]
-
-
-def _share(kept: float | None) -> str:
-    return "" if kept is None else f"{kept:.1f} %"
+def _show(form: str, value: float | None) -> str:
+    return "" if value is None else form.format(value)
 
 
 def _signed(value: float | None) -> str:
     """Show one decimal and a sign, but no sign for 0.0; empty without a value."""
-    text = "" if value is None else f"{value:+.1f}"
+    text = _show("{:+.1f}", value)
     return "0.0" if text in ("+0.0", "-0.0") else text

@@ -10,9 +10,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from glue_bench.config.task import ScorePart, headline, metric_title
-from glue_bench.report.model import Cost, Report, Row, median
+from glue_bench.errors import InputError
+from glue_bench.report.model import Cost, Report, Row, median, write_notes
 from glue_bench.report.rows import STREAM, Numbers, keep_numbers, lowest_of, read_evidence
-from glue_bench.report.templates import write_notes
 from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.setting import Setting, show_value
 from glue_bench.runs.store import RunStore
@@ -113,7 +113,7 @@ def compare(sides: Sides, published: Sequence[PublishedTable], *, convention: st
         try:
             pair = _choose_pair(sides, task, convention=convention or "card")
             found.append((pair, _compare_task(pair, sides)))
-        except _NotComparedError as why:
+        except InputError as why:
             skipped[title] = str(why)
     tasks, names = list[TaskComparison](), (sides.first.name, sides.second.name)
     for (_, one), p in zip(found, adjust_holm([one.p_value for _, one in found]), strict=True):
@@ -149,15 +149,11 @@ def compare_all(
 ) -> list[Comparison]:
     """Compare the report's encoders that share a task, at most MOST pairs; the smaller encoder comes first."""
     sizes = {row.setting.encoder: row.finished[-1].encoder.get("parameters") or 0 for row in report.finished}
-    names = sorted(sorted(sizes), key=sizes.__getitem__)
-    rows = {name: [row for row in report.finished if row.setting.encoder == name] for name in names}
-    every = itertools.combinations([Side(name=name, store=store, rows=own) for name, own in rows.items()], 2)
-    found = (compare(Sides(first=a, second=b), published, convention=convention) for a, b in every)
+    rows = {name: [row for row in report.finished if row.setting.encoder == name] for name in sorted(sizes)}
+    sides = [Side(name=name, store=store, rows=rows[name]) for name in sorted(rows, key=sizes.__getitem__)]
+    pairs = itertools.combinations(sides, 2)
+    found = (compare(Sides(first=a, second=b), published, convention=convention) for a, b in pairs)
     return list(itertools.islice((compared for compared in found if compared.tasks), MOST))
-
-
-class _NotComparedError(Exception):
-    """Why a task is left out."""
 
 
 class _Pair(NamedTuple):
@@ -169,24 +165,6 @@ class _Pair(NamedTuple):
     differences: Sequence[str]  # between the two settings, besides what is compared
     choice: Sequence[str] = ()  # which of several settings were taken
 
-    @classmethod
-    def of(cls, ours: Row, theirs: Row, *, named: Collection[str], convention: str) -> "_Pair":
-        rows, seeds = (ours, theirs), {*ours.seeds} & {*theirs.seeds}
-        tasks = [task_of(row.finished[0]) for row in rows]
-        both = {*tasks[0].every_part()} & {*tasks[1].every_part()} if tasks[0].validation == tasks[1].validation else ()
-        found = ours.setting.difference(theirs.setting, but=(*_NOT_TRAINING, *named))
-        return cls(
-            rows,
-            runs=[[run for run in row.finished if run.seed in seeds] for row in rows],
-            parts=next((parts for task in tasks if {*(parts := task.parts(convention))} <= {*both}), []),
-            differences=[f"{name}={', '.join(map(show_value, values))}" for name, values in sorted(found.items())],
-        )
-
-    @property
-    def same_rows(self) -> bool:
-        runs = [*zip(*self.runs, strict=True)] or [tuple(row.finished[0] for row in self.rows)]
-        return all(_dev_rows(ours) == _dev_rows(theirs) for ours, theirs in runs)
-
 
 def _dev_rows(run: Record) -> object:
     """Return what identifies a run's dev rows: of older records, all of its rows."""
@@ -196,25 +174,33 @@ def _dev_rows(run: Record) -> object:
     return known, half
 
 
-def _choose_pair(sides: Sides, task: str, *, convention: str) -> _Pair:
-    ours, theirs = ([row for row in side.rows if row.task == task] for side in (sides.first, sides.second))
+def _choose_pair(sides: Sides, name: str, *, convention: str) -> _Pair:
+    ours, theirs = ([row for row in side.rows if row.task == name] for side in (sides.first, sides.second))
     if not ours or not theirs:
-        raise _NotComparedError(f"no finished runs of {'the second' if ours else 'the first'}")
-    every = [_Pair.of(a, b, named=sides.named, convention=convention) for a in ours for b in theirs]
-    pairs = [pair for pair in every if pair.same_rows]
+        raise InputError(f"no finished runs of {'the second' if ours else 'the first'}")
+    pairs = list[_Pair]()
+    for rows in itertools.product(ours, theirs):
+        seeds, tasks = {*rows[0].seeds} & {*rows[1].seeds}, [task_of(row.finished[0]) for row in rows]
+        runs = [[run for run in row.finished if run.seed in seeds] for row in rows]
+        couples = zip(*(runs if seeds else [row.finished[:1] for row in rows]), strict=True)
+        if any(_dev_rows(first) != _dev_rows(second) for first, second in couples):
+            continue
+        both = {*tasks[0].every_part()} & {*tasks[1].every_part()} if tasks[0].validation == tasks[1].validation else ()
+        parts = next((parts for task in tasks if {*(parts := task.parts(convention))} <= {*both}), [])
+        found = rows[0].setting.difference(rows[1].setting, but=(*_NOT_TRAINING, *sides.named))
+        differences = [f"{key}={', '.join(map(show_value, values))}" for key, values in sorted(found.items())]
+        pairs.append(_Pair(rows, runs, parts, differences))
     paired = [pair for pair in pairs if pair.runs[0]]
     if not paired:
-        left, right = (" or ".join(f"{n:,}" for n in sorted({row.n or 0 for row in rows})) for rows in (ours, theirs))
-        sizes = f": {left} against {right}" if left != right else ""
-        raise _NotComparedError("no seed in common" if pairs else f"not the same dev rows{sizes}")
+        raise InputError("no seed in common" if pairs else "not the same dev rows")
     if not (alike := [pair for pair in paired if pair.parts]):
-        raise _NotComparedError("no metric on the same splits in common")
+        raise InputError("no metric on the same splits in common")
     best = min(alike, key=lambda pair: (len(pair.differences), -len(pair.runs[0])))
     choice = []
-    for chosen, rows in zip(best.rows, (ours, theirs), strict=True):
-        found = chosen.setting.difference(*(row.setting for row in rows), but=("init", "grid"))
-        if words := ", ".join(f"{name}={show_value(values[0])}" for name, values in found.items()):
-            choice.append(f"one of {len(rows)} settings of {chosen.setting.encoder}: {words}")
+    for chosen, every in zip(best.rows, (ours, theirs), strict=True):
+        found = chosen.setting.difference(*(row.setting for row in every), but=("init", "grid"))
+        if words := ", ".join(f"{key}={show_value(values[0])}" for key, values in found.items()):
+            choice.append(f"one of {len(every)} settings of {chosen.setting.encoder}: {words}")
     return best._replace(choice=list(dict.fromkeys(choice)))
 
 
@@ -223,11 +209,11 @@ def _compare_task(pair: _Pair, sides: Sides) -> TaskComparison:
     task = task_of(ours[0])
     left, right = (read_evidence(side.store, runs, parts=parts) for side, runs in zip(both, pair.runs, strict=True))
     if left is None or right is None:
-        raise _NotComparedError("stored predictions cannot be read")
+        raise InputError("stored predictions cannot be read")
     if not left.splits:
-        raise _NotComparedError("each seed is scored on its own half of the dev rows")
+        raise InputError("each seed is scored on its own half of the dev rows")
     if any(not np.array_equal(split.labels, right.splits[name].labels) for name, split in left.splits.items()):
-        raise _NotComparedError("not the same labels")
+        raise InputError("not the same labels")
     splits = {
         name: dataclasses.replace(split, predictions=np.vstack([split.predictions, right.splits[name].predictions]))
         for name, split in left.splits.items()

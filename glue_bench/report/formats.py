@@ -6,7 +6,7 @@ import json
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from string import ascii_lowercase
 from typing import Any, Literal
@@ -20,12 +20,12 @@ from glue_bench.errors import InputError, UsageError
 from glue_bench.reading import conform, read_json
 from glue_bench.report.columns import TextTable, comparison_tables, report_tables
 from glue_bench.report.comparison import Comparison, TaskComparison
-from glue_bench.report.model import CARD_TASKS, REPORT_SCHEMA_VERSION, Line, Report, Row, Section
-from glue_bench.report.templates import load_template, write_notes
+from glue_bench.report.model import CARD_TASKS, Line, Report, Row, Section, load_template, write_notes
 from glue_bench.runs.setting import Setting
 from glue_bench.statistics.verdicts import SIGNIFICANCE, adjust_holm, drop_p_value
 from glue_bench.text import escape_cell, plural, visible
 
+_SCHEMA_VERSION = 2  # of the JSON report
 # Columns that may wrap, and their smallest width.
 _WRAPPED = {"metric": 14, "verdict": 14, "claim": 12, "the card says": 16, "found": 20, "setting": 20, "labels": 16}
 _WRAPPED |= {"note": 24, "folder": 24, "what is known": 24, "published: distilroberta": 20, "published: roberta": 20}
@@ -37,6 +37,17 @@ _LEFT_OUT = (
 _SENTENCES = ("metric", "note")  # shown below the table if they do not fit into it
 _GAP = 3  # characters between two columns
 _LONGEST_WORD = 20  # of a header that is not broken
+_WIDEST = 32  # characters of a line's name in the table of a paper: what makes one longer is in the note
+_EMPTY_ROW = Row(setting=Setting(encoder="", task="", recipe="", data=""), title="", metric="", convention="")
+
+JsonRow = Mapping[str, Any]  # as `Row.to_json` writes it
+# The fields of one that `--check` reads, and their types; the first ones identify its setting.
+_SETTING: dict[str, Any] = dict.fromkeys(("encoder", "data", "task", "recipe", "init", "selection"), str)
+_SETTING |= {"recipe_changes": Mapping[str, str], "cell": Mapping[str, Any]}
+_READ: dict[str, Any] = {"title": str, "metric": str, "n": int | None, "fingerprint": str | None, "setting_id": str}
+_READ |= {"seeds": list[int], "run_ids": list[str], "values": list[float], "low": float | None, "high": float | None}
+_HIGHEST = 100  # scores are times 100
+_NORMAL_95 = 1.959964  # half the width of a 95 % interval in standard errors
 
 
 def render_report(report: Report, format_name: str, *, width: int | None = None, color: bool = False) -> str:
@@ -45,7 +56,8 @@ def render_report(report: Report, format_name: str, *, width: int | None = None,
         sections = list[dict[str, Any]]()
         for section in report.sections:
             about = {key: getattr(section, key) for key in ("encoder", "data", "recipe", "recipe_changes")}
-            about |= {"mean": section.whole.mean, "published_mean": section.whole.published_mean}
+            means = [(line.mean, line.published_mean) for line in section.lines if line.mean is not None]
+            about["mean"], about["published_mean"] = means[0] if len(means) == 1 else (None, None)
             others = [other for row in section.rows for other in _others(row)]
             more = {"other_published": others} if others else {}
             sections.append({**about, "rows": [row.to_json() for row in section.rows], **more})
@@ -90,13 +102,30 @@ def render_tables(
 ) -> str:
     """Render tables, with the notes once, as console, markdown or latex; further arguments as in `render_report`."""
     if format_name != "console":
-        return _fill(
-            "tables.md" if format_name == "markdown" else "tables.tex", tables=tables, notes=notes, sections=()
-        )
+        name = "tables.md" if format_name == "markdown" else "tables.tex"
+        return _fill(name, tables=tables, notes=notes, sections=())
     plain: dict[str, Any] = {"markup": False, "highlight": False, "emoji": False}
     console = Console(file=(stream := io.StringIO()), width=width, force_terminal=color, no_color=not color, **plain)
     for text in tables:
-        _print_table(console, text)
+        console.print(visible(text.title), style="bold")
+        widths = _fit(text, console.width)
+        shown = text.select(widths)
+        whole = 2 + sum(widths.values()) + _GAP * (len(widths) - 1)  # wider than a terminal too narrow for a letter
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, width=whole)
+        for place, (header, size) in enumerate(zip(shown.headers, widths.values(), strict=True)):
+            justify: Literal["left", "right"] = "right" if shown.is_right(place) else "left"
+            table.add_column(visible(header), justify=justify, width=size, overflow="fold")
+        for place, line in enumerate(shown.lines):
+            if place == len(shown.rows):
+                table.add_section()
+            table.add_row(*map(visible, line))
+        console.print(table, crop=False)
+        lost = {name for place, name in enumerate(text.headers) if place not in widths and text.is_used(place)}
+        for words in text.sentences(lost & {*_SENTENCES}):
+            console.print(visible(words))
+        if numbers := ", ".join(name for name in text.headers if name in lost and name not in _SENTENCES):
+            console.print(f"A wider terminal also shows: {numbers}.", style="dim")
+        console.print(*map(visible, text.notes), "", sep="\n")
     for note in notes:
         console.print(visible(note), style="dim")
     return stream.getvalue()
@@ -107,7 +136,7 @@ def _fill(template: str, **values: Any) -> str:
 
 
 def _json(content: Mapping[str, Any]) -> str:
-    return json.dumps({"schema_version": REPORT_SCHEMA_VERSION, **content}, indent=1, allow_nan=False) + "\n"
+    return json.dumps({"schema_version": _SCHEMA_VERSION, **content}, indent=1, allow_nan=False) + "\n"
 
 
 def render_csv(rows: Sequence[Mapping[str, Any]], *, like: Iterable[str]) -> str:
@@ -121,33 +150,15 @@ def render_csv(rows: Sequence[Mapping[str, Any]], *, like: Iterable[str]) -> str
     return stream.getvalue()
 
 
-def _print_table(console: Console, text: TextTable) -> None:
-    console.print(visible(text.title), style="bold")
-    widths = _fit(text, console.width)
-    shown = text.select(widths)
-    whole = 2 + sum(widths.values()) + _GAP * (len(widths) - 1)  # wider than a terminal that is too narrow for a letter
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, width=whole if whole > console.width else None)
-    for place, (header, width) in enumerate(zip(shown.headers, widths.values(), strict=True)):
-        justify: Literal["left", "right"] = "right" if shown.is_right(place) else "left"
-        table.add_column(visible(header), justify=justify, width=width, overflow="fold")
-    for place, line in enumerate(shown.lines):
-        if place == len(shown.rows):
-            table.add_section()
-        table.add_row(*map(visible, line))
-    console.print(table, crop=False)
-    lost = {name for place, name in enumerate(text.headers) if place not in widths and text.is_used(place)}
-    for words in text.sentences(lost & {*_SENTENCES}):
-        console.print(visible(words))
-    if numbers := ", ".join(name for name in text.headers if name in lost and name not in _SENTENCES):
-        console.print(f"A wider terminal also shows: {numbers}.", style="dim")
-    console.print(*map(visible, text.notes), "", sep="\n")
-
-
 def _fit(text: TextTable, width: int) -> dict[int, int]:
     """Return the columns that fit with their widths: a header may wrap, and a cell is never cropped."""
-    used = [place for place, _ in enumerate(text.headers) if text.is_used(place)]
-    longest = {place: max(cell_len(visible(line[place])) for line in (text.headers, *text.lines)) for place in used}
-    widths = {place: min(longest[place], _narrowest(text, place)) for place in used}
+    longest, widths = dict[int, int](), dict[int, int]()
+    for place, header in enumerate(text.headers):
+        if text.is_used(place):
+            cell = max(cell_len(visible(line[place])) for line in text.lines)
+            word = max(map(cell_len, header.split()), default=0)
+            longest[place] = max(cell, cell_len(visible(header)))
+            widths[place] = min(longest[place], _WRAPPED.get(header, max(cell, min(word, _LONGEST_WORD))))
 
     def spare() -> int:
         return width - 2 - sum(widths.values()) - _GAP * (len(widths) - 1)
@@ -167,24 +178,7 @@ def _fit(text: TextTable, width: int) -> dict[int, int]:
     return widths
 
 
-def _narrowest(text: TextTable, place: int) -> int:
-    header = text.headers[place]
-    if header in _WRAPPED:
-        return _WRAPPED[header]
-    word = min(max(map(cell_len, header.split()), default=0), _LONGEST_WORD)
-    return max([word, *(cell_len(visible(line[place])) for line in text.lines)])
-
-
-_EMPTY_ROW = Row(setting=Setting(encoder="", task="", recipe="", data=""), title="", metric="", convention="")
-
-
-Spread = Literal["sd", "range"]
-_Lines = Sequence[tuple[str, Line, Section | None]]  # a name; the section after its last line
-_SHORT = {"accuracy": "acc.", "Matthews correlation": "Matthews"}
-_WIDEST = 32  # characters of a line's name: what makes one longer is in the note
-
-
-def render_paper(report: Report, *, spread: Spread = "sd") -> str:
+def render_paper(report: Report, *, spread: Literal["sd", "range"] = "sd") -> str:
     """Render a float that a paper can input: mean and standard deviation over the seeds, or median and range.
 
     A UsageError if the rows of a task do not all have one metric.
@@ -196,7 +190,7 @@ def render_paper(report: Report, *, spread: Spread = "sd") -> str:
             raise UsageError(f"--style paper: no column for {both} on {row.title}; choose runs, as in encoder=NAME")
     if not finished:
         return "% No finished run yet.\n"
-    lines, explained = list[tuple[str, Line, Section | None]](), list[str]()
+    lines, explained = list[tuple[str, Line, Section | None]](), list[str]()  # a name; the section after its last line
     for section in report.sections:
         own = [line for line in section.lines if any(row.seeds for row in line.rows)]
         for line in own:
@@ -206,78 +200,56 @@ def render_paper(report: Report, *, spread: Spread = "sd") -> str:
                 label = f"{section.name} ({ascii_lowercase[letter] * (turns + 1)})"
                 explained.append(f"{label}: {line.words}.")
             lines.append((label, line, section if line is own[-1] else None))
+    counts = {label: sorted({len(row.seeds) for row in line.rows if row.seeds}) for label, line, _ in lines}
+    usual = Counter(count for own in counts.values() for count in own).most_common(1)[0][0]
+    unusual = {label: dict.fromkeys((own[0], own[-1])) for label, own in counts.items() if own != [usual]}
+    others = "; ".join(f"{label}: {' to '.join(map(str, ends))}" for label, ends in unusual.items())
+    seeds = plural(usual, "seed") + (f" ({others})" if others else "")
     rows = [row for _, line, _ in lines for row in line.rows]
-    return load_template("paper.tex").render(
-        caption=" ".join(write_notes("caption", rows, spread, _seeds(lines))),
+    return _fill(
+        "paper.tex",
+        caption=" ".join(write_notes("caption", rows, spread, seeds)),
         tasks=sorted(finished.values(), key=lambda row: row.order),
         lines=lines,
         spread=spread,
-        short_metric=_metric,
         card_tasks=CARD_TASKS,
         means=any(line.mean is not None for _, line, _ in lines),
         note=" ".join([*explained, *write_notes("paper", rows, report.sections)]),
     )
 
 
-def _metric(row: Row) -> str:
-    """Shorten a row's metric: `mean of accuracy and F1` to `acc./F1`."""
-    words = row.metric.removeprefix("mean of ").split(" and ")
-    return "/".join(dict.fromkeys(_SHORT.get(word, word.replace("accuracy", "acc.")) for word in words))
+def check_report(report: Report, baseline: Sequence[JsonRow]) -> list[tuple[str, bool]]:
+    """Compare every row of the earlier report, as `read_baseline` reads it, with the row of the same setting now.
 
-
-def _seeds(lines: _Lines) -> str:
-    """Write how many seeds most lines have, and which have others."""
-    found = {label: sorted({len(row.seeds) for row in line.rows if row.seeds}) for label, line, _ in lines}
-    usual = Counter(count for counts in found.values() for count in counts).most_common(1)[0][0]
-    ends = {label: dict.fromkeys((own[0], own[-1])) for label, own in found.items() if own != [usual]}
-    others = [f"{label}: {' to '.join(map(str, counts))}" for label, counts in ends.items()]
-    return plural(usual, "seed") + (f" ({'; '.join(others)})" if others else "")
-
-
-_NORMAL_95 = 1.959964  # half the width of a 95 % interval in standard errors
-# The fields of a row of the JSON report that are read, and their types; the first ones identify its setting.
-_SETTING: dict[str, Any] = dict.fromkeys(("encoder", "data", "task", "recipe", "init", "selection"), str)
-_SETTING |= {"recipe_changes": Mapping[str, str], "cell": Mapping[str, Any]}
-_READ: dict[str, Any] = {"title": str, "metric": str, "n": int | None, "fingerprint": str | None, "setting_id": str}
-_READ |= {"seeds": list[int], "run_ids": list[str], "values": list[float], "low": float | None, "high": float | None}
-_HIGHEST = 100  # scores are times 100
-
-JsonRow = Mapping[str, Any]  # as `Row.to_json` writes it
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Checked:
-    """One row of the earlier report, compared with the same row now."""
-
-    title: str  # encoder and task
-    before: float  # median over the seeds, times 100, as the table shows it
-    after: float | None  # None where no finished run is left
-    seeds: tuple[int, int]  # before and after
-    fault: str  # why the check fails; empty if it does not
-    remark: str = ""  # what else to know
-
-
-def check_report(report: Report, baseline: Sequence[JsonRow]) -> list[Checked]:
-    """Compare every row of the earlier report, as `read_baseline` reads it, with the row of the same setting now."""
+    Returns for each a line, with the medians over the seeds as tables show them, and whether it fails the check.
+    """
     now = [row.to_json() for row in report.finished]
-    found = [_find(earlier, [row for row in now if row["metric"] == earlier["metric"]]) for earlier in baseline]
-    raw = [_p_value(earlier, row) if row else None for earlier, row in zip(baseline, found, strict=True)]
+    found = [_find(earlier, now) for earlier in baseline]
+    both = zip(baseline, found, strict=True)
+    raw = [_p_value(old, new) if new and new["metric"] == old["metric"] else None for old, new in both]
     adjusted = iter(adjust_holm([p for p in raw if p is not None]))
     checked = []
     for earlier, row, p in zip(baseline, found, raw, strict=True):
-        p_value = None if p is None else next(adjusted)
-        before, after = statistics.median(earlier["values"]), statistics.median(row["values"]) if row else None
-        if row is not None:
-            fault = _find_fault(earlier, row, p_value=p_value)
-        elif (other := _find(earlier, now)) is not None:
-            fault = f"now shown as {other['metric']}, before as {earlier['metric']}: use the same --convention"
-        else:
+        p_value, fault, remark = None if p is None else next(adjusted), "", ""
+        if row is None:
             fault = "this setting no longer has a finished run"
-        unknown = p is None and after is not None and after < before and not fault
-        seeds = (len(earlier["seeds"]), len(row["seeds"]) if row else 0)
-        remark = "lower, but the noise of these runs is unknown" if unknown else ""
-        title = f"{earlier['encoder']} {earlier['title']}"
-        checked.append(Checked(title=title, before=before, after=after, seeds=seeds, fault=fault, remark=remark))
+        elif row["metric"] != earlier["metric"]:
+            fault = f"now shown as {row['metric']}, before as {earlier['metric']}: use the same --convention"
+        elif row["n"] != earlier["n"]:
+            fault = f"{row['n']} dev rows, {earlier['n']} before: not the same test"
+        elif row["fingerprint"] and earlier["fingerprint"] and row["fingerprint"] != earlier["fingerprint"]:
+            fault = "other texts or labels than before: not the same test"
+        elif p_value is None and statistics.median(row["values"]) < statistics.median(earlier["values"]):
+            remark = "lower, but the noise of these runs is unknown"
+        elif p_value is not None and p_value < SIGNIFICANCE:
+            drop = statistics.fmean(earlier["values"]) - statistics.fmean(row["values"])
+            fault = f"the mean fell by {drop:.1f} (adjusted p {p_value:.3f})"
+        medians = [
+            f"{statistics.median(each['values']):.1f} ({plural(len(each['seeds']), 'seed')})" if each else "gone"
+            for each in (earlier, row)
+        ]
+        words = f"{earlier['encoder']} {earlier['title']}: {', now '.join(medians)}"
+        checked.append((": ".join(filter(None, (words, fault or remark))), bool(fault)))
     return checked
 
 
@@ -289,11 +261,19 @@ def read_baseline(path: Path) -> list[JsonRow]:
     try:
         content = read_json(path)
         version = content["schema_version"]
-        if version != REPORT_SCHEMA_VERSION:
-            raise ValueError(f"schema_version is {version!r}; this glue-bench writes {REPORT_SCHEMA_VERSION}")
-        rows = [_read_row(row) for section in content["sections"] for row in section["rows"] if row["seeds"]]
+        if version != _SCHEMA_VERSION:
+            raise ValueError(f"schema_version is {version!r}; this glue-bench writes {_SCHEMA_VERSION}")
+        rows = [row for section in content["sections"] for row in section["rows"] if row["seeds"]]
         if not rows:
             raise ValueError("it has no row with finished runs, so there is nothing to check")
+        for row in rows:
+            for key, hint in (_SETTING | _READ).items():
+                conform(hint, row[key], where=f"a row.{key}")
+            if not len(row["values"]) == len(row["seeds"]) == len(row["run_ids"]):
+                raise ValueError("the values or run_ids of a row do not belong to its seeds")
+            numbers = (*row["values"], row["low"] or 0, row["high"] or 0)
+            if not all(-_HIGHEST <= number <= _HIGHEST for number in numbers):
+                raise ValueError(f"a value or the interval of a row is not between -{_HIGHEST} and {_HIGHEST}")
     except OSError as error:
         raise InputError(f"--check {path}: cannot be read: {error.strerror or error}") from error
     except (ValueError, KeyError, TypeError) as error:
@@ -302,25 +282,13 @@ def read_baseline(path: Path) -> list[JsonRow]:
     return rows
 
 
-def _read_row(content: JsonRow) -> JsonRow:
-    """Return the fields of a row that are compared; raise an error if one is missing or impossible."""
-    row = {key: content[key] for key in (*_SETTING, *_READ)}
-    for key, hint in (_SETTING | _READ).items():
-        conform(hint, row[key], where=f"a row.{key}")
-    if not len(row["values"]) == len(row["seeds"]) == len(row["run_ids"]):
-        raise ValueError("the values or run_ids of a row do not belong to its seeds")
-    if not all(-_HIGHEST <= number <= _HIGHEST for number in (*row["values"], row["low"] or 0, row["high"] or 0)):
-        raise ValueError(f"a value or the interval of a row is not between -{_HIGHEST} and {_HIGHEST}")
-    return row
-
-
 def _find(earlier: JsonRow, now: Sequence[JsonRow]) -> JsonRow | None:
     """Find the row of the same setting as far as JSON shows it; of several, the one most like the earlier row."""
 
-    def likeness(row: JsonRow) -> tuple[bool, int, bool]:
+    def likeness(row: JsonRow) -> list[int]:
         # A setting has two rows if its runs differ in precision: then the shared runs decide.
         shared = len({*row["run_ids"]} & {*earlier["run_ids"]})
-        return row["setting_id"] == earlier["setting_id"], shared, row["fingerprint"] == earlier["fingerprint"]
+        return [*(row[key] == earlier[key] for key in ("metric", "setting_id", "fingerprint")), shared]
 
     return max((row for row in now if all(row[key] == earlier[key] for key in _SETTING)), key=likeness, default=None)
 
@@ -330,13 +298,3 @@ def _p_value(earlier: JsonRow, row: JsonRow) -> float | None:
     known = all(each[end] is not None for each in (earlier, row) for end in ("low", "high"))
     first, second = ((each["high"] - each["low"]) / (2 * _NORMAL_95) if known else 0.0 for each in (earlier, row))
     return drop_p_value(earlier["values"], row["values"], errors=(first, second) if known else None)
-
-
-def _find_fault(earlier: JsonRow, row: JsonRow, *, p_value: float | None) -> str:
-    if row["n"] != earlier["n"]:
-        return f"{row['n']} dev rows, {earlier['n']} before: not the same test"
-    if row["fingerprint"] and earlier["fingerprint"] and row["fingerprint"] != earlier["fingerprint"]:
-        return "other texts or labels than before: not the same test"
-    drop = statistics.fmean(earlier["values"]) - statistics.fmean(row["values"])
-    fell = p_value is not None and p_value < SIGNIFICANCE and drop > 0
-    return f"the mean fell by {drop:.1f} (adjusted p {p_value:.3f})" if fell else ""

@@ -1,18 +1,53 @@
-"""The report as data: rows, sections, costs. Every output format, the page and `--check` draw from these objects."""
+"""The report as data, and the notes on it. Every output format, the page and `--check` draw from these objects."""
 
+import functools
+import re
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Self
 
-from glue_bench.report.templates import write_notes
+import jinja2
+
+from glue_bench.config.task import undefined_words
 from glue_bench.runs.record import STATUSES, Record, task_of
 from glue_bench.runs.setting import Setting, show_words
-from glue_bench.statistics.verdicts import FAILED, NOT_COMPARABLE, NOT_RUN, Verdict
+from glue_bench.statistics.intervals import DRAWS
+from glue_bench.statistics.verdicts import FAILED, FEWEST_SEEDS, NOT_COMPARABLE, NOT_RUN, Verdict
 from glue_bench.tasks.published import PublishedScore, PublishedTable
+from glue_bench.text import escape_latex, escape_markdown, plural
 
-REPORT_SCHEMA_VERSION = 2  # of the JSON report
 CARD_TASKS = ("mnli", "qqp", "qnli", "sst2", "cola", "stsb", "mrpc", "rte")  # in the order of the model card
+# Around blocks, values and comments of templates: LaTeX needs the braces.
+_MARKS = {"block_start_string": "<%", "block_end_string": "%>", "variable_start_string": "<<"}
+_MARKS |= {"variable_end_string": ">>", "comment_start_string": "<#", "comment_end_string": "#>"}
+_FILTERS: dict[str, Any] = {"latex": escape_latex, "markdown": escape_markdown, "plural": plural}
+_FILTERS |= {"commas": "{:,}".format, "share": "{:.1f} %".format, "undefined": undefined_words}
+_FILTERS["cell"] = lambda text: re.sub(r"^-(?=\d)|(?<= to )-", "$-$", escape_latex(text))
+_FILTERS["number"] = lambda value: "--" if value is None else f"{value:.1f}".replace("-", "$-$")
+
+
+def make_environment(folder: Path, **options: Any) -> jinja2.Environment:
+    """Return the environment in which all templates of a folder are read."""
+    usual: dict[str, Any] = {"trim_blocks": True, "lstrip_blocks": True, "keep_trailing_newline": True, **options}
+    loader = jinja2.FileSystemLoader(folder)
+    return jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined, **usual)  # noqa: S701
+
+
+@functools.cache
+def load_template(name: str) -> jinja2.Template:
+    """Load a template of templates/; it escapes values by filters."""
+    environment = make_environment(Path(__file__).parent / "templates", **_MARKS)
+    environment.filters |= _FILTERS
+    environment.globals |= {"draws": f"{DRAWS:,}", "fewest": FEWEST_SEEDS, "write_notes": write_notes}
+    return environment.get_template(name)
+
+
+def write_notes(place: str, *about: object) -> list[str]:
+    """Write the notes of one place, which is a macro of notes.txt, about what that takes."""
+    text = getattr(load_template("notes.txt").module, place)(*about)
+    return [" ".join(note.split()) for note in text.split("\n\n") if note.strip()]
 
 
 def median(values: Sequence[float]) -> float | None:
@@ -268,12 +303,6 @@ class Section:
     def differs(self) -> list[str]:
         """The keys that distinguish its settings."""
         return [*dict.fromkeys(name for row in self.rows for name in row.differs)]
-
-    @property
-    def whole(self) -> Line:
-        """The line with a mean of the eight tasks; an empty one if not just one has it."""
-        found = [line for line in self.lines if line.mean is not None]
-        return found[0] if len(found) == 1 else Line(words="", rows=(), mean=None, published_mean=None)
 
     @property
     def published(self) -> dict[str, float]:

@@ -15,8 +15,7 @@ import numpy as np
 from glue_bench.config.task import CORRELATIONS, ScorePart, TaskConfig, headline, metric_title, started_from
 from glue_bench.errors import DiskError, InputError
 from glue_bench.files import cache_folder, read_sealed, write_sealed
-from glue_bench.report.model import Group, Row, ScoreSummary
-from glue_bench.report.templates import write_notes
+from glue_bench.report.model import Group, Row, ScoreSummary, write_notes
 from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.store import RunStore
 from glue_bench.statistics import verdicts

@@ -13,9 +13,8 @@ from glue_bench.config.schema import TaskConfig
 from glue_bench.config.task import headline
 from glue_bench.errors import UsageError, did_you_mean
 from glue_bench.report.comparison import Side, Sides
-from glue_bench.report.model import CARD_TASKS, Group, Line, Report, Row, Section
+from glue_bench.report.model import CARD_TASKS, Group, Line, Report, Row, Section, write_notes
 from glue_bench.report.rows import Context, build_row
-from glue_bench.report.templates import write_notes
 from glue_bench.runs.filters import KEYS, Filters, facts_of, known_values
 from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.setting import Setting, short_name, show_value, show_words, sort_place, tell_apart
@@ -43,15 +42,25 @@ def build_report(
         left_out: as a store has counted it, for a footnote.
         cells: a row for every cell of a grid, rather than one for the best.
     """
-    sections: dict[tuple[str, ...], list[Group]] = defaultdict(list)
-    for group in _group_by_setting(records):
-        sections[group.setting.section].append(group)
-    built, every = list[Section](), [groups for _, groups in sorted(sections.items())]
-    for groups, name in zip(every, _name_sections([groups[0].setting for groups in every]), strict=True):
+    found, sections = defaultdict[tuple[str, ...], list[Record]](list), defaultdict[tuple[str, ...], list[Group]](list)
+    for run in records:
+        ran = " ".join(run.ways).strip()
+        found[run.encoder["name"], run.task, run.setting_id, run.init_kind, ran].append(run)
+    for key in [key for key in found if not key[-1]]:  # how it would have run is not known: join any of the setting's
+        if home := next((other for other in found if other[:-1] == key[:-1] and other[-1]), None):
+            found[home] += found.pop(key)
+    for _, runs in sorted(found.items()):
+        runs.sort(key=_seed_place)
+        setting = Setting.of(runs[0])
+        sections[setting.section].append(Group(setting=setting, runs=runs))
+    every = [groups for _, groups in sorted(sections.items())]
+    names, built = _name_sections([groups[0].setting for groups in every]), list[Section]()
+    for groups, name in zip(every, names, strict=True):
         first = groups[0].setting
         table = find_table(published, first.hub_id, recipe=first.recipe, method=first.method)
-        others = [each for each in find_tables(published, first.hub_id) if each.method == first.method]
-        context = Context(table=table, convention=convention, store=store, others=[o for o in others if o is not table])
+        alike = [each for each in find_tables(published, first.hub_id) if each.method == first.method]
+        others = [each for each in alike if each is not table]
+        context = Context(table=table, convention=convention, store=store, others=others)
         chosen = groups if cells else _choose_cells(groups, context)
         built.append(_build_section(chosen, context, name=name, expected=expected))
     notes = write_notes("footnotes", built) if built else []
@@ -83,70 +92,45 @@ def number_repeats(names: Sequence[str], *, groups: Sequence[str]) -> list[str]:
     return [f"{name} ({count + 1})" if count else name for name, count in zip(names, earlier, strict=True)]
 
 
-def _group_by_setting(records: Iterable[Record]) -> list[Group]:
-    found: dict[tuple[str, ...], list[Record]] = defaultdict(list)
-    for run in records:
-        ran = " ".join(run.ways).strip()
-        found[run.encoder["name"], run.task, run.setting_id, run.init_kind, ran].append(run)
-    for key in [key for key in found if not key[-1]]:  # how it would have run is not known: join any of the setting's
-        if home := next((other for other in found if other[:-1] == key[:-1] and other[-1]), None):
-            found[home] += found.pop(key)
-    return [_group(runs) for _, runs in sorted(found.items())]
-
-
-def _group(runs: Iterable[Record], *, cells: int = 0) -> Group:
-    ordered = sorted(runs, key=_seed_place)
-    return Group(setting=Setting.of(ordered[0]), runs=ordered, cells=cells)
-
-
 def _seed_place(run: Record) -> tuple[bool, int]:
     return not run.finished, run.seed
 
 
 def _build_section(groups: Sequence[Group], context: Context, *, name: str, expected: Sequence[TaskConfig]) -> Section:
-    every, rows = [group.setting for group in groups], list[Row]()
-    changed = dict.fromkeys(name for setting in every for name in setting.recipe_changes)
-    values = {name: {str(setting.trainer.get(name)) for setting in every} for name in changed}
-    changes = {name: max(own) for name, own in values.items()} if all(len(own) == 1 for own in values.values()) else {}
-    for group, differs in _put_in_order(groups):
-        own = {f"trainer.{key}": value for key, value in group.setting.recipe_changes.items() if key not in changes}
-        notes = [f"{key}={value}" for key, value in own.items() if key not in differs]
-        rows.append(build_row(group, context, task=task_of(group.runs[0]), differs=differs, setting_notes=notes))
-    about = {key: getattr(every[0], key) for key in ("encoder", "data", "recipe")}
-    if every[0].source != "sample":  # a row for every expected task that has a published number and no run
-        like = {**about, **{key: getattr(rows[0].setting, key) for key in ("recipe_changes", "selection")}}
-        lacking = set(context.table.scores if context.table else ()) - {row.task for row in rows}
-        for task in expected:
-            if task.name in lacking:
-                rows.append(build_row(Group(setting=Setting(task=task.name, **like)), context, task=task))
-        rows.sort(key=lambda row: row.order)
-    return Section(name=name, **about, recipe_changes=changes, rows=rows, lines=_draw_lines(rows), table=context.table)
-
-
-def _put_in_order(groups: Sequence[Group]) -> list[tuple[Group, dict[str, Any]]]:
-    """Sort the groups of a section by task and by what distinguishes their settings, which comes with each."""
-    found, by_task = list[tuple[Group, dict[str, Any]]](), defaultdict[str, list[Group]](list)
+    """Build the rows of a section in the order of the tasks, then of what distinguishes their settings."""
+    changed = dict.fromkeys(key for group in groups for key in group.setting.recipe_changes)
+    values = [{key: str(group.setting.trainer.get(key)) for key in changed} for group in groups]
+    changes = values[0] if values.count(values[0]) == len(values) else {}
+    by_task, found, rows = defaultdict[str, list[Group]](list), list[tuple[Group, dict[str, Any]]](), list[Row]()
     for group in sorted(groups, key=lambda group: (min(run.ended for run in group.runs), group.setting.id)):
         by_task[group.task].append(group)
     for alike in by_task.values():
         chosen = [group.setting.searched if group.cells else [] for group in alike]
         found += zip(alike, tell_apart([group.setting for group in alike], chosen=chosen), strict=True)
-    names = {name: "" for _, differs in found for name in differs}
-    whole = [(group, names | group.setting.facts() | differs) for group, differs in found]
-    shown = [(group, {name: facts[name] for name in names}) for group, facts in whole]
-    return sorted(shown, key=lambda each: (each[0].order, sort_place(each[1])))
+    nothing = {key: "" for _, differs in found for key in differs}
+    for group, differs in found:
+        facts = nothing | group.setting.facts() | differs
+        shown = {key: facts[key] for key in nothing}
+        own = {f"trainer.{key}": value for key, value in group.setting.recipe_changes.items() if key not in changes}
+        notes = [f"{key}={value}" for key, value in own.items() if key not in shown]
+        rows.append(build_row(group, context, task=task_of(group.runs[0]), differs=shown, setting_notes=notes))
+    first, known = rows[0].setting, {row.task for row in rows}
+    about = {key: getattr(first, key) for key in ("encoder", "data", "recipe")}
+    like = {**about, "recipe_changes": first.recipe_changes, "selection": first.selection}
+    for task in expected:
+        if first.source != "sample" and context.score(task.name) and task.name not in known:
+            rows.append(build_row(Group(setting=Setting(task=task.name, **like)), context, task=task))
+    rows.sort(key=lambda row: (row.order, sort_place(row.differs)))
+    return Section(name=name, **about, recipe_changes=changes, rows=rows, lines=_draw_lines(rows), table=context.table)
 
 
 def _draw_lines(rows: Sequence[Row]) -> list[Line]:
     """Join the rows of different tasks that have the same values in what distinguishes the section's settings."""
-    found, anywhere = dict[str, list[Row]](), list[Row]()
-    several = len({row.line for row in rows if row.runs}) > 1
-    for row in rows:
-        (found.setdefault(row.line, []) if row.runs or not several else anywhere).append(row)
-    lines = []
-    for words, own in sorted(found.items(), key=lambda each: min(sort_place(row.differs) for row in each[1])):
+    ours, lines = [row for row in rows if row.runs], list[Line]()
+    for words in dict.fromkeys(row.line for row in sorted(ours, key=lambda row: sort_place(row.differs))):
+        own = [row for row in ours if row.line == words]
         tasks = {row.task for row in own}
-        every = sorted([*own, *(row for row in anywhere if row.task not in tasks)], key=lambda r: r.order)
+        every = [row for row in rows if (row.line == words if row.runs else row.task not in tasks)]
         comparable = all(row.comparable and (row.difference is not None or row.published is None) for row in own)
         mean = _mean_of_eight((row.task, row.median) for row in own)
         published = _mean_of_eight((row.task, row.published.value) for row in own if row.published)
@@ -204,7 +188,7 @@ def _choose_cell(cells: Sequence[Group], context: Context) -> Group:
     counts = [[bool(run.config.get("cell")) for run in cell.finished] for cell in cells]
     most = max(map(sum, counts)) or max(map(len, counts))  # seeds of the grid's own runs: others may have had more
     if most == 0:
-        return _group((run for cell in cells for run in cell.runs), cells=len(cells))
+        return dataclasses.replace(cells[0], runs=[run for cell in cells for run in cell.runs], cells=len(cells))
     tried, incomplete = list[Group](), list[str]()
     for cell in cells:
         score = statistics.median([_selection_score(run, context) for run in cell.finished] or [-math.inf])
@@ -223,7 +207,7 @@ def _selection_score(run: Record, context: Context) -> float:
     if run.selection == "last":
         return headline((task := task_of(run)).parts(context.convention_of(task)), run.scores)
     score = run.selected.get("score")
-    return float(score) if isinstance(score, int | float) and math.isfinite(score) else -math.inf
+    return -math.inf if score is None else float(score)
 
 
 def choose_sides(
@@ -241,7 +225,13 @@ def choose_sides(
         subject, named = left.name if left.name == right.name else "", [by.partition("=")[0]]
         left, right = _split(left, right, by=by)
     elif words[0] == words[-1]:
-        raise UsageError(f"{left.name}: compared with itself; {_how_to_split(left)}")
+        way, settings = "its runs have one setting; name two different encoders, settings or folders", defaultdict(list)
+        for record in left.records:
+            settings[record.task].append(Setting.of(record))
+        differ = (key for own in settings.values() for key in own[0].difference(*own[1:], but=("grid",)))
+        if keys := [*dict.fromkeys(key for key in differ if key in KEYS)]:
+            way = f"its runs differ in {', '.join(keys)}: add --by {keys[0]}"
+        raise UsageError(f"{left.name}: compared with itself; {way}")
     both = {run.place for run in left.records} & {run.place for run in right.records}
     if both and left.store.root.samefile(right.store.root):
         common = f"have {plural(len(both), 'run')} in common; name two groups that share none"
@@ -251,30 +241,27 @@ def choose_sides(
         found = tell_apart([Setting.of(group.records[0]) for group in (left, right)])
         subject, named, pairs = encoders.pop(), list(found[0]), zip((left, right), found, strict=True)
         left, right = (dataclasses.replace(group, name=show_words(differs)) for group, differs in pairs)
-    reports = [(group, build_report(group.records, published)) for group in (left, right)]
-    first, second = (dataclasses.replace(group, rows=report.finished) for group, report in reports)
+    reports = [(side, build_report(side.records, published)) for side in (left, right)]
+    first, second = (dataclasses.replace(side, rows=report.finished) for side, report in reports)
     return Sides(first=first, second=second, subject=subject, named=named)
 
 
 def _find(word: str, store: RunStore, *, own: Sequence[Record], filters: Filters) -> Side:
     """Find a group of the `own` runs of the store, or else of another folder."""
+    found = [record for record in own if word in (record.encoder["name"], record.setting_id)]
+    if not found and (Path(word) / "runs").is_dir():
+        store = RunStore(Path(word))
+        found = [record for record in store.load_all() if record.finished]
     place = store.root.parent
-    if alike := [record for record in own if word in (record.encoder["name"], record.setting_id)]:
-        return Side(name=word, store=store, records=filters.choose_records(alike, place=place))
-    if not (Path(word) / "runs").is_dir():
+    if not found:
         known = sorted({record.encoder["name"] for record in own})
-        folder = "; nor is it a setting_id or a results folder" if known else ""
-        hint = did_you_mean(word, known) if known else ""
-        raise UsageError(f"{word}: there are no finished runs of this encoder in {place}{folder}{hint}")
-    other = RunStore(Path(word))
-    finished = [record for record in other.load_all() if record.finished]
-    if not finished:
-        raise UsageError(f"{word}: no finished run in this results folder")
-    found = filters.choose_records(finished, place=Path(word))
-    encoders = sorted({record.encoder["name"] for record in found})
+        hint = f"; nor is it a setting_id or a results folder with any{did_you_mean(word, known)}" if known else ""
+        raise UsageError(f"{word}: there are no finished runs of this encoder in {place}{hint}")
+    records = filters.choose_records(found, place=place)
+    encoders = sorted({record.encoder["name"] for record in records})
     if len(encoders) > 1:
         raise UsageError(f"{word}: has runs of {', '.join(encoders)}; choose one, as in encoder={encoders[0]}")
-    return Side(name=word, store=other, records=found)
+    return Side(name=word, store=store, records=records)
 
 
 def _split(left: Side, right: Side, *, by: str) -> list[Side]:
@@ -282,8 +269,7 @@ def _split(left: Side, right: Side, *, by: str) -> list[Side]:
     if key not in KEYS:
         names = [name for name in KEYS if short_name(name) == key]
         raise UsageError(f"--by {by}: no such key{did_you_mean(key, names or KEYS)}")
-    facts = [facts_of(record) for record in {id(r): r for r in (*left.records, *right.records)}.values()]
-    values = known_values(facts, key)
+    values = known_values([facts_of(record) for record in (*left.records, *right.records)], key)
     asked = values
     if chosen:  # values may have commas themselves: the comma that counts is between two known ones
         ways = ([chosen[:at], chosen[at + 1 :]] for at, char in enumerate(chosen) if char == ",")
@@ -301,14 +287,3 @@ def _split(left: Side, right: Side, *, by: str) -> list[Side]:
         name = word if left.name == right.name else f"{group.name} {word}"
         groups.append(dataclasses.replace(group, name=name, records=own))
     return groups
-
-
-def _how_to_split(group: Side) -> str:
-    """Say in which keys the runs of a group differ."""
-    by_task = dict[str, list[Setting]]()
-    for record in group.records:
-        by_task.setdefault(record.task, []).append(Setting.of(record))
-    keys = dict.fromkeys(key for alike in by_task.values() for key in alike[0].difference(*alike[1:], but=("grid",)))
-    if usable := [key for key in keys if key in KEYS]:
-        return f"its runs differ in {', '.join(usable)}: add --by {usable[0]}"
-    return "its runs have one setting; name two different encoders, settings or folders"

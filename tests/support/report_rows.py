@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from glue_bench.report.model import Report, Row
+from glue_bench.report.model import Report, Row, Section
 from glue_bench.report.table import build_report
 from glue_bench.runs.record import Record
 from glue_bench.tasks.published import load_published
@@ -26,6 +26,11 @@ def row_of(*records: Record, convention: str | None = None) -> Row:
     (section,) = report_of(*records, convention=convention).sections
     (row,) = section.rows
     return row
+
+
+def means(section: Section) -> list[tuple[float | None, float | None]]:
+    """Return ours and the published mean of each line that has all eight tasks."""
+    return [(line.mean, line.published_mean) for line in section.lines if line.mean is not None]
 
 
 def published(row: Row) -> float | None:

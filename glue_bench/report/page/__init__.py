@@ -14,10 +14,9 @@ from typing import Any, Literal
 from glue_bench import __version__
 from glue_bench.report.columns import comparison_tables, other_tables
 from glue_bench.report.comparison import Comparison
-from glue_bench.report.model import Cost, Report
+from glue_bench.report.model import Cost, Report, make_environment, write_notes
 from glue_bench.report.page import plots
 from glue_bench.report.page.entries import BINS, HARDEST, POINTS, Entry
-from glue_bench.report.templates import make_environment, write_notes
 from glue_bench.runs.finished import Defaults, join_command, sweep_words
 from glue_bench.runs.record import Record
 from glue_bench.runs.setting import short_name, show_value
