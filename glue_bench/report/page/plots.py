@@ -148,15 +148,6 @@ def show_range(low: float | None, high: float | None) -> str:
     return "" if low is None or high is None else f"[{show_number(low)}, {show_number(high)}]"
 
 
-def show_seconds(seconds: float | None) -> str:
-    """Show a duration with about three significant digits, in s, min or h."""
-    if seconds is None:
-        return ""
-    if seconds < 60:
-        return f"{seconds:.3g} s"
-    return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
-
-
 def join_words(words: Sequence[str]) -> str:
     """Join words as `a`, `a and b`, `a, b and c`."""
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
