@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from transformers import AutoModel, AutoModelForMaskedLM, FillMaskPipeline, PretrainedConfig, RobertaConfig
-from transformers.pipelines import PipelineException
+from transformers.pipelines.base import PipelineException
 
 from glue_bench.claims import CardModel, Claim, ClaimRow, LikelyToken, Verdict, list_tokens
 from glue_bench.config.schema import EncoderConfig
@@ -176,7 +176,7 @@ def _check_fill_mask(claim: Claim, model: Model) -> tuple[bool, dict[str, Any]]:
     network, tokenizer = model.masked_lm
     if tokenizer.mask_token is None:
         raise InputError("the tokenizer has no mask token")
-    fill = FillMaskPipeline(model=network, tokenizer=tokenizer, device="cpu")
+    fill = FillMaskPipeline(model=network, tokenizer=tokenizer, device=torch.device("cpu"))
     try:
         best: Any = fill(claim.prompt.replace("<mask>", tokenizer.mask_token), top_k=len(claim.tokens))
     except (
