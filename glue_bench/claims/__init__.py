@@ -28,10 +28,6 @@ CARDS = Path(__file__).resolve().parent / "cards"
 CLAIMS_SCHEMA_VERSION = 1
 Progress = Callable[[str], None]  # called with a line about each step
 _CSV = ("id", "title", "model", "claimed", "found", "verdict", "why", "basis", "check", "source")
-_VERDICTS = (
-    "Verdicts: confirmed; contradicted (what was found is shown); undecided (measured, but not clearly enough); not "
-    "checkable here (the note says why); not run (not asked for, or no run has finished)."
-)
 
 
 class Verdict(StrEnum):
@@ -179,12 +175,10 @@ def check_card(
             row, used = measure_speed(claim, models, settings=settings, repeats=repeats, on_progress=on_progress)
             rows.append(row)
             machine = machine or used
-    notes = [*left_out_note(store.left_out), _VERDICTS, *card.rules, *(model.describe() for model in models.values())]
+    notes = [*left_out_note(store.left_out), *card.rules, *(model.describe() for model in models.values())]
     if machine:
-        cores, threads = plural(machine["cores"], "core"), plural(machine["threads"], "thread")
-        where = f"{machine['device']} ({machine['name']}), {cores}, {threads}, {machine['precision']}"
-        load = f"load average {machine['load_before']:.2f} before the measurement"
-        notes.append(f"Measured on {where}, torch {machine['torch']}, {load}.")
+        where = "{device} ({name}), cores {cores}, threads {threads}, {precision}, torch {torch}".format_map(machine)
+        notes.append(f"Measured on {where}, load average {machine['load_before']:.2f} before the measurement.")
     return ClaimsReport(title=card.title, rows=rows, notes=notes, machine=machine)
 
 
@@ -209,11 +203,9 @@ def _check_score(claim: Claim, score: PublishedScore | None, *, rows: Sequence[R
         return ClaimRow(claim=claim, verdict=Verdict.NOT_CHECKABLE, why=why)
     claim = replace(claim, says=f"{score.value} ({score.metric})", source=score.source)
     row = max(rows, key=lambda row: (row.difference is not None, not row.optimistic, len(row.seeds)), default=None)
-    if row is None:
-        return ClaimRow(claim=claim, verdict=Verdict.NOT_RUN, why="no such run under results_dir")
-    if row.summary is None:
-        ended = ", ".join(f"{count} {status}" for status, count in row.unfinished.items())
-        return ClaimRow(claim=claim, verdict=Verdict.NOT_RUN, why=ended, basis="records")
+    if row is None or row.summary is None:
+        ended = [f"{count} {status}" for status, count in row.unfinished.items()] if row else []
+        return ClaimRow(claim=claim, verdict=Verdict.NOT_RUN, why=", ".join(ended) or "no such run under results_dir")
     verdict, why = Verdict.NOT_CHECKABLE, row.note
     if row.verdict and row.verdict.kind in _OF_REPORT:
         verdict = _OF_REPORT[row.verdict.kind]

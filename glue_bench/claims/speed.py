@@ -8,6 +8,7 @@ import math
 import os
 import statistics
 import time
+import timeit
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -26,6 +27,7 @@ from glue_bench.machine import processor_name, usable_cores
 from glue_bench.models.classifier import Classifier, load_classifier
 from glue_bench.models.families import max_positions
 from glue_bench.models.placement import choose_placement, is_out_of_memory, keep_freed_memory
+from glue_bench.text import first_line
 from glue_bench.training.course import SeedStreams
 from glue_bench.training.trainer import fit, predict
 
@@ -101,10 +103,8 @@ class Bench:
         return (ends[-1] - ends[0]) / updates
 
     def _predict(self, model: Classifier, times: int) -> float:
-        started = time.perf_counter()
-        for _ in range(times):
-            predict(model, self._predicted, batch_size=self._settings.eval_batch_size, placement=self.placement)
-        return (time.perf_counter() - started) / times
+        usual: dict[str, Any] = {"batch_size": self._settings.eval_batch_size, "placement": self.placement}
+        return timeit.timeit(lambda: predict(model, self._predicted, **usual), number=times) / times
 
 
 def measure_speed(
@@ -122,13 +122,10 @@ def measure_speed(
         for pair in bench.measure(claim.phase, repeats=repeats):
             pairs.append(pair)
             on_progress(f"{claim.title}: pair {len(pairs)} of {repeats}: {pair[1] / pair[0]:.2f} times as fast")
-    except InputError as error:
-        return ClaimRow(claim=claim, verdict=Verdict.NOT_CHECKABLE, why=str(error)), {}
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
+    except (InputError, RuntimeError, MemoryError) as error:
+        if not (isinstance(error, InputError) or is_out_of_memory(error)):
             raise
-        why = "there is too little memory for the two models"
-        return ClaimRow(claim=claim, verdict=Verdict.NOT_CHECKABLE, why=why), {}
+        return ClaimRow(claim=claim, verdict=Verdict.NOT_CHECKABLE, why=first_line(error)), {}
     seconds = np.stack(pairs)  # (pairs, 2 models)
     ratios = (seconds[:, 1] / seconds[:, 0]).tolist()
     median, ((low, high), certainty) = statistics.median(ratios), median_interval(ratios, certainty=CERTAINTY)

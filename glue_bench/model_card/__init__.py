@@ -10,7 +10,6 @@ import os
 import re
 import shlex
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 
 import jinja2
@@ -64,7 +63,14 @@ def write_card(run: FinishedRun, out: Path, *, repo_id: str | None = None) -> Pa
     if (head := record.config.get("head", "default")) != "default":
         why = "transformers has no class for this head, so `pipeline` could not load the model"
         raise UsageError(f"{run.record.run_id}: head={head}: {why}; must be default. `glue-bench predict` loads it")
-    _check_labels(run)
+    try:
+        coded = read_json(model / "config.json")["id2label"]
+        labels = [str(coded[code]) for code in sorted(coded, key=int)]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{model / 'config.json'}: has no readable labels ({first_line(error)})") from error
+    if len(labels) != 1 if run.task.regression else labels != run.task.labels:
+        wanted = ", ".join(run.task.labels) or "one score"
+        raise InputError(f"{model / 'config.json'}: its labels are {', '.join(labels)}, but the run's are {wanted}")
     _check_replaceable(run, out)
     card = render_card(record, run.task, place=repo_id or ".")
     with replace_folder_atomically(out) as target:
@@ -127,18 +133,6 @@ def push_card(folder: Path, repo_id: str) -> str:
     raise UsageError(f"--push {repo_id}: the repository already holds {held[0]}; {advice}")
 
 
-def _check_labels(run: FinishedRun) -> None:
-    path, task = run.model_folder / "config.json", run.task
-    try:
-        coded = read_json(path)["id2label"]
-        labels = [str(coded[code]) for code in sorted(coded, key=int)]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: has no readable labels ({first_line(error)})") from error
-    if len(labels) != 1 if task.regression else labels != task.labels:
-        wanted = ", ".join(task.labels) or "one score"
-        raise InputError(f"{path}: its labels are {', '.join(labels)}, but the run's are {wanted}")
-
-
 def _check_replaceable(run: FinishedRun, out: Path) -> None:
     """Refuse a folder that holds anything but this run's card, as it was written."""
     with disk_errors(out, "cannot be read"):
@@ -162,8 +156,7 @@ def _check_replaceable(run: FinishedRun, out: Path) -> None:
         name = path.relative_to(out).as_posix()
         ours = name == MANIFEST or path.is_dir() or (name in written and written[name] == file_sha256(path))
         if path.is_symlink() or not ours:
-            did = "changed" if name in written else "added"
-            raise UsageError(f"--out {out}: {name} was {did} since the card was written; choose another folder")
+            raise UsageError(f"--out {out}: {name} was added or changed since the card was written; choose another")
 
 
 def render_card(record: Record, task: TaskConfig, *, place: str) -> str:
@@ -179,17 +172,17 @@ def render_card(record: Record, task: TaskConfig, *, place: str) -> str:
     command = shlex.join(["glue-bench", "run", *words, "save_model=true"])
     fence = "`" * max(3, 1 + max(map(len, re.findall("`+", command)), default=0))  # longer than any backticks in it
     recipe = {*keys_of(TrainerConfig, "scores")}.difference(without_effect(trainer))
+    rows_title, dataset_title = _titles(record, task)
     files = [f"task/{record.task}.yaml", f"recipe/{record.recipe}.yaml"]
     text = environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
         record=record,
         task=task,
         place=place,
         metadata=Markup(_metadata(record, task).to_yaml(line_break="\n")),  # noqa: S704 - not HTML
-        rows_title=_rows_title(record, task),
-        dataset_title=_dataset_title(record, task),
+        rows_title=rows_title,
+        dataset_title=dataset_title,
         caveats=_caveats(record),
         scores=_scores(record, task),
-        changes=", ".join(f"{key}={value}" for key, value in _changed_values(record).items()),
         settings={key: value for key, value in trainer.items() if key in recipe and value != LATER.get(key)},
         command=Markup(f"{fence}bash\n{command}\n{fence}"),  # noqa: S704 - not HTML
         private=any(word.endswith("=FOLDER") for word in words),
@@ -205,14 +198,11 @@ def _scores(record: Record, task: TaskConfig) -> list[tuple[ScorePart, float, in
     return [(part, round(float(scores[part.split][part.metric]), 6), rows[part.split]) for part in task.every_part()]
 
 
-def _rows_title(record: Record, task: TaskConfig) -> str:
-    return _ROWS[record.data["source"]][0].format(title=task.title, dataset=record.data["dataset"])
-
-
-def _dataset_title(record: Record, task: TaskConfig) -> str:
+def _titles(record: Record, task: TaskConfig) -> tuple[str, str]:
+    """Return the title of the rows, and the same with why they are not comparable."""
+    title = _ROWS[record.data["source"]][0].format(title=task.title, dataset=record.data["dataset"])
     reasons = ", ".join(reason for reason in record.not_comparable_because if reason != "sample data")
-    remark = "" if record.comparable else f"; not comparable: {reasons}".removesuffix(": ")
-    return _rows_title(record, task) + remark
+    return title, title + ("" if record.comparable else f"; not comparable: {reasons}".removesuffix(": "))
 
 
 def _caveats(record: Record) -> list[str]:
@@ -228,23 +218,21 @@ def _caveats(record: Record) -> list[str]:
     return notes
 
 
-def _changed_values(record: Record) -> Mapping[str, object]:
-    return {**record.config.get("recipe_changes", {}), **record.config.get("cell", {})}
-
-
 def _metadata(record: Record, task: TaskConfig) -> ModelCardData:
     """Build the YAML block. It has no licence and no language, because the record has neither."""
     data, base = record.data, record.encoder["hub_id"]
     on_hub, sample = data["source"] == "hub", "sample-" if data["source"] == "sample" else ""
-    changes = {key: str(value) for key, value in _changed_values(record).items()}
+    rows_title, dataset_title = _titles(record, task)
+    changed = {**record.config.get("recipe_changes", {}), **record.config.get("cell", {})}
+    changes = {key: str(value) for key, value in changed.items()}
     named = ("seed", "recipe", "init", "selection", "comparable", "not_comparable_because")
     circumstances = {**{key: getattr(record, key) for key in named}, "recipe_changes": changes}
     results = [
         EvalResult(
             task_type="text-classification",
-            task_name=task.title if on_hub else _rows_title(record, task),
+            task_name=task.title if on_hub else rows_title,
             dataset_type=_ROWS[data["source"]][1].format(dataset=data["dataset"]),
-            dataset_name=_dataset_title(record, task),
+            dataset_name=dataset_title,
             dataset_config=(task.hub_config or task.name) if on_hub else None,
             dataset_split=part.split,
             dataset_revision=data["revision"],

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,9 +34,6 @@ from glue_bench.runs.setting import Setting, show_words, tell_apart
 from glue_bench.runs.store import Predictions, RunStore, predictions_path
 from glue_bench.submission.layout import LeaderboardFile, write_rows
 from glue_bench.text import first_line, format_clock
-
-if TYPE_CHECKING:
-    from glue_bench.runs.inference import FineTuned
 
 PICKS = ("median", "best")
 _LISTED = 6
@@ -174,8 +171,8 @@ def predict_files(
     return contents
 
 
-def _predict_rows(source: Source, *, load: "Callable[[], FineTuned]", on_progress: Callable[[str], None]) -> Vector:
-    """Predict and store a split: (rows,) class codes in the run's order, or scores; `load` loads the run's model."""
+def _predict_rows(source: Source, *, load: Callable[[], Any], on_progress: Callable[[str], None]) -> Vector:
+    """Predict and store a split: (rows,) class codes in the run's order, or scores; `load` returns its FineTuned."""
     from glue_bench.tasks.metrics import decide
 
     # Without padding, kernels of oneDNN are rarely reused; its cache of 1,024 takes 2.3 GB after QQP's rows.
@@ -194,9 +191,8 @@ def _predict_rows(source: Source, *, load: "Callable[[], FineTuned]", on_progres
         if found.shape != (len(texts), task.outputs) or found.dtype != np.float32:
             found = load().predict(texts.texts)
             fresh += len(texts)
-            if len(texts) < total:  # a split of one piece needs no stored pieces
-                with replace_atomically(part) as temporary, temporary.open("wb") as stream:
-                    np.save(stream, found)
+            with replace_atomically(part) as temporary, temporary.open("wb") as stream:
+                np.save(stream, found)
         pieces.append((texts.idx, found))
         done += len(texts)
         if done < total and (now := time.monotonic()) - last >= _LINE_EVERY:

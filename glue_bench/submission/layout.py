@@ -2,7 +2,6 @@
 
 import functools
 import io
-import os
 import re
 import stat
 import zipfile
@@ -95,16 +94,11 @@ def parse_fills(words: Sequence[str], files: Sequence[LeaderboardFile]) -> dict[
         if task in fills:
             raise UsageError(f"--fill {word}: {task} has a --fill already")
         file = by_task[task]
-        if file.task.label_range is not None:
-            score = value if equals else f"{sum(file.task.label_range) / 2:.{DECIMALS}f}"
-            if not file.allows(score):
-                raise UsageError(f"--fill {word}: must be {file.allowed}")
-            fills[task] = f"{float(score):.{DECIMALS}f}"
-        else:
-            by_code = {str(code): label for code, label in enumerate(file.words)}
-            fills[task] = by_code.get(value, value) if equals else by_code["0"]
-            if fills[task] not in file.words:
-                raise UsageError(f"--fill {word}: unknown class{did_you_mean(value, file.words)}")
+        by_code = {str(code): label for code, label in enumerate(file.words)}  # empty for scores
+        middle = f"{sum(file.task.label_range or ()) / 2:.{DECIMALS}f}"
+        fills[task] = by_code.get(value, value) if equals else by_code.get("0", middle)
+        if not file.allows(file.words.get(fills[task], fills[task])):
+            raise UsageError(f"--fill {word}: must be {file.allowed}")
     return fills
 
 
@@ -151,17 +145,18 @@ def check_submission(path: Path, files: Sequence[LeaderboardFile]) -> list[str]:
     Each is `FILE line N: PROBLEM`; without the line, or without both, if the fault is not in one. An InputError if the
     zip does not exist, or cannot be read.
     """
+    most_bytes = _DIRECTORY + sum(file.most_bytes for file in files)
     try:
         with open_regular(path) as stream:
-            size, start = os.fstat(stream.fileno()).st_size, stream.read(2)
+            content = stream.read(most_bytes + 1)
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    if size > (most_bytes := _DIRECTORY + sum(file.most_bytes for file in files)):
-        return [f"{size:,} bytes; at most {most_bytes:,} are read"]
-    if start != b"PK":  # zipfile would accept other bytes before a zip
+    if len(content) > most_bytes:
+        return [f"more than {most_bytes:,} bytes; at most so many are read"]
+    if not content.startswith(b"PK"):  # zipfile would accept other bytes before a zip
         return ["not a readable zip file"]
     try:
-        archive = zipfile.ZipFile(path)
+        archive = zipfile.ZipFile(io.BytesIO(content))
     except Exception as error:  # zipfile raises many kinds on damaged bytes
         return [f"not a readable zip file ({printable(first_line(error))})"]
     with archive:

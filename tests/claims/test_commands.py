@@ -117,7 +117,7 @@ def test_every_claim_of_the_shipped_card_is_about_its_models_and_has_a_rule() ->
     card = load_card("distilroberta")
     for claim in card.claims:
         assert {claim.model, claim.against or claim.model} <= card.models.keys()
-    assert len(card.rules) == len({claim.kind for claim in card.claims})
+    assert len(card.rules) == 1 + len({claim.kind for claim in card.claims})  # the first: what the verdicts mean
 
 
 @pytest.fixture

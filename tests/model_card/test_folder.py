@@ -36,12 +36,12 @@ def test_a_card_is_replaced_only_if_nobody_changed_it(results: Path, tmp_path: P
     with pytest.raises(UsageError, match=f"holds the card of the run {run.record.run_id}"):
         write_card(run_of(results, "sst2"), out)
     (out / "notes.txt").write_text("mine")
-    with pytest.raises(UsageError, match=r"notes\.txt was added since the card was written"):
+    with pytest.raises(UsageError, match=r"notes\.txt was added or changed since the card was written"):
         write_card(run, out)
     (out / "notes.txt").unlink()
     with (out / "README.md").open("a") as readme:
         readme.write("license\n")
-    with pytest.raises(UsageError, match=r"README\.md was changed since the card was written"):
+    with pytest.raises(UsageError, match=r"README\.md was added or changed since the card was written"):
         write_card(run, out)
     assert (out / "README.md").read_text().endswith("license\n")
 
@@ -159,7 +159,7 @@ def test_a_folder_with_another_cards_manifest_is_not_searched(results: Path, tmp
     write_card(run, out)
     (out / "deep").mkdir()
     (out / "deep" / "loop").symlink_to("/")
-    with pytest.raises(UsageError, match="deep/loop was added since the card was written"):
+    with pytest.raises(UsageError, match="deep/loop was added or changed since the card was written"):
         write_card(run, out)
     (out / MANIFEST).write_text("[" * 100_000)
     with pytest.raises(UsageError, match="holds files that are not a card's"):
@@ -187,7 +187,7 @@ def test_a_manifest_that_names_files_elsewhere_replaces_none_of_them_and_one_tha
     linked = {"linked/file": file_sha256(other / "file"), **manifest["files"]}
     (out / MANIFEST).write_text(json.dumps({**manifest, "files": linked}))
     (out / "linked").symlink_to(other)
-    with pytest.raises(UsageError, match="linked was added since"):
+    with pytest.raises(UsageError, match="linked was added or changed since"):
         write_card(run, out)
     assert sorted(path.name for path in other.iterdir()) == [MANIFEST, "file"]
 

@@ -163,7 +163,7 @@ def test_every_row_is_in_one_band_of_labels(labels: list[float], tmp_path: Path)
 def test_invisible_characters_of_a_title_are_shown_in_the_plot_of_differences() -> None:
     task = SimpleNamespace(title="a\u202eb\x07<", low=0.0, high=1.0, difference=0.5, better=None)
     comparison: Any = SimpleNamespace(first="a", second="b", tasks=[task])
-    marks = draw_differences(comparison, name="x").marks
+    marks = draw_differences(comparison, name="x")["marks"]
     assert "a⟨U+202E⟩b⟨U+0007⟩&lt;" in marks
     assert not re.search("[\u202e\x07]", marks)
 

@@ -55,8 +55,8 @@ def test_a_zip_has_no_trace_of_when_where_and_in_which_order_it_was_made() -> No
     ("words", "message"),
     [
         (["wnly"], "--fill wnly: unknown task; did you mean wnli?"),
-        (["wnli=entails"], "--fill wnli=entails: unknown class"),
-        (["wnli=2"], "--fill wnli=2: unknown class. Allowed: not_entailment, entailment"),
+        (["wnli=entails"], "--fill wnli=entails: must be 0 (not_entailment) or 1 (entailment)"),
+        (["wnli=2"], "--fill wnli=2: must be 0 (not_entailment) or 1 (entailment)"),
         (["stsb=6"], "--fill stsb=6: must be a number from 0 to 5"),
         (["stsb=nan"], "--fill stsb=nan: must be a number from 0 to 5"),
         (["wnli", "wnli=1"], "--fill wnli=1: wnli has a --fill already"),

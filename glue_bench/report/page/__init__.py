@@ -20,10 +20,10 @@ from glue_bench.report.page.entries import BINS, HARDEST, POINTS, Entry
 from glue_bench.runs.finished import Defaults, join_command, sweep_words
 from glue_bench.runs.record import Record
 from glue_bench.runs.setting import short_name, show_value
-from glue_bench.text import plural, three_digits
+from glue_bench.text import format_clock, plural, three_digits
 
 MOST_CLASSES = 12  # of a matrix that can be drawn
-_FILTERS: dict[str, Any] = {"number": plots.show_number, "range": plots.show_range, "seconds": plots.show_seconds}
+_FILTERS: dict[str, Any] = {"number": plots.show_number, "range": plots.show_range, "clock": format_clock}
 _FILTERS |= {"plural": plural, "digits": three_digits, "short": short_name, "value": show_value}
 _FILTERS |= {"and": plots.join_words, "label": plots.shorten_label}
 

@@ -23,7 +23,7 @@ from glue_bench.report.table import number_repeats
 from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.setting import show_words
 from glue_bench.runs.store import Predictions, RunStore
-from glue_bench.statistics.verdicts import FAILED, Verdict
+from glue_bench.statistics.verdicts import Verdict
 from glue_bench.text import first_line
 
 HARDEST = 5  # dev rows shown for each row of the report
@@ -155,13 +155,6 @@ class Entry:
         return self.row.verdict or self.row.obstacle
 
     @property
-    def notes(self) -> list[str]:
-        """What a reader must know about the row, without repetition."""
-        row, verdict = self.row, self.verdict
-        reason = verdict.reason if verdict is not None and verdict.kind != FAILED else ""
-        return [*([reason] if reason else []), *row.setting_notes, *row.choice_notes, *row.remarks]
-
-    @property
     def grid_maps(self) -> list[tuple[str, list[Any], list[tuple[Any, list[Group | None]]]]]:
         """The tried cells: a map of the first key (down) and the second (across) for each combination of the others.
 
@@ -265,21 +258,16 @@ def join_entries(report: Report, store: RunStore) -> list[Entry]:
         lines = [", ".join(filter(None, (section.name, row.line))) for row in section.rows]
         labels = number_repeats(lines, groups=[row.task for row in section.rows])
         for row, label in zip(section.rows, labels, strict=True):
-            entry = Entry(row=row, section=section, label=label, place=places.setdefault(label, len(places)))
-            entry.read_files(store)
-            if entry.predictions:
-                entry.texts = _recall_texts(row.runs[0], texts)
-            entries.append(entry)
+            entries.append(Entry(row=row, section=section, label=label, place=places.setdefault(label, len(places))))
+            entries[-1].read_files(store)
+    for entry in (each for each in entries if each.predictions):
+        run = entry.row.runs[0]
+        half = run.seed if run.selection == "halves" else None
+        data = repr([run.task, run.config["data"], run.data.get("revision"), run.data.get("fingerprint"), half])
+        if data not in texts:  # once for all runs on the same data: it may take seconds
+            try:
+                texts[data] = read_texts(run)
+            except GlueBenchError as error:
+                texts[data] = first_line(error)
+        entry.texts = texts[data]
     return entries
-
-
-def _recall_texts(run: Record, known: dict[str, Texts | str]) -> Texts | str:
-    """Read the texts of a run's dev rows, once for all runs on the same data; a line says why there are none."""
-    half = run.seed if run.selection == "halves" else None
-    key = repr([run.task, run.config["data"], run.data.get("revision"), run.data.get("fingerprint"), half])
-    if key not in known:
-        try:
-            known[key] = read_texts(run)
-        except GlueBenchError as error:
-            known[key] = first_line(error)
-    return known[key]

@@ -31,7 +31,7 @@ with tempfile.TemporaryDirectory() as _empty:
         from matplotlib.axes import Axes
         from matplotlib.colors import to_rgb
         from matplotlib.figure import Figure
-        from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
+        from matplotlib.ticker import PercentFormatter, StrMethodFormatter
 
 INK, MUTED, RULE, PAPER = "#010001", "#010002", "#010003", "#010004"
 SERIES = ("#010011", "#010012", "#010013", "#010014", "#010015", "#010016")
@@ -42,36 +42,16 @@ COLORS |= {color: f"series-{place}" for place, color in enumerate(SERIES)}
 WIDTH = 330
 PAIRED_WIDTH = 284
 
-_Grid = Literal["x", "y", "both"] | None  # lines of the values on that axis
-_Ticks = Sequence[int]  # the most on x, and on y
+_DASHES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (7, 1.5, 1.2, 1.5)), (0, (3, 1)), (0, (9, 2)))
+_LOOKS = [*zip(SERIES, "os^DvP", _DASHES, strict=True)]
 _STYLE = mpl.rc_params_from_file(Path(__file__).with_name("plots.mplstyle"), use_default_template=False)
 _NOT_DRAWN = re.compile(r"<defs>\s*<style.*?</defs>|(?<=>)\s+(?=<)", re.DOTALL)
 # What a tag of matplotlib's has, and what the page has instead: the font of text is the page's own.
 _TIDY = {r"\s+": " ", r'(?<=[:;]) | (?=")|xlink:|font-family:[^;"]*;?| transform="rotate\(-0 [^"]*"': ""}
 
 
-class Drawing(NamedTuple):
-    """What an `<svg>` element of the page needs; the page gives it a name and a description."""
-
-    id: str
-    box: str  # viewBox
-    marks: Markup  # safe markup
-
-
-class Look(NamedTuple):
-    """How one row of the report is drawn in every plot."""
-
-    color: str
-    marker: str
-    dashes: Any
-
-
-_DASHES = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (7, 1.5, 1.2, 1.5)), (0, (3, 1)), (0, (9, 2)))
-_LOOKS = [Look(*each) for each in zip(SERIES, "os^DvP", _DASHES, strict=True)]
-
-
-def look_of(place: int) -> Look:
-    """Choose the colours, markers and dashes of the rows, which repeat after six."""
+def look_of(place: int) -> tuple[str, str, Any]:
+    """Choose the colour, marker and dashes of a row of the report in every plot; they repeat after six."""
     return _LOOKS[place % len(_LOOKS)]
 
 
@@ -87,22 +67,19 @@ def canvas(height: float, *, width: float = WIDTH) -> Iterator[Figure]:
 
 
 def add_axes(
-    figure: Figure, *, left: float, right: float, top: float, bottom: float, grid: _Grid = None, ticks: _Ticks = ()
+    figure: Figure, *, left: float, right: float, top: float, bottom: float, grid: Literal["x", "y", "both"] = "both"
 ) -> Axes:
-    """Add axes with these margins, in units of the viewBox, with or without grid lines; at most `ticks` on x, on y."""
+    """Add axes with these margins, in units of the viewBox, and grid lines of the values on one axis or both."""
     width, height = figure.get_size_inches() * 72
     size = ((width - left - right) / width, (height - top - bottom) / height)
     axes = figure.add_axes((left / width, bottom / height, *size))
-    for axis, most in zip((axes.xaxis, axes.yaxis), ticks, strict=False):
-        axis.set_major_locator(MaxNLocator(most))
-    if grid:
-        axes.grid(True, axis=grid)
-        axes.set_axisbelow(True)
+    axes.locator_params(nbins=5)
+    axes.grid(True, axis=grid)
     return axes
 
 
-def to_svg(figure: Figure, name: str) -> Drawing:
-    """Write the figure as markup; must be called inside the block of `canvas`.
+def to_svg(figure: Figure, name: str) -> dict[str, str]:
+    """Write the figure as its id, the viewBox and safe marks, for the page's `<svg>`; inside the block of `canvas`.
 
     `name`, which is unique in the page, makes all ids of the figure unique: a letter, then letters, digits and hyphens.
     """
@@ -122,7 +99,8 @@ def to_svg(figure: Figure, name: str) -> Drawing:
 
     width, height = figure.get_size_inches() * 72
     marks = re.sub("<[^>]+>", rewrite, marks)  # but not the text between tags
-    return Drawing(name, f"0 0 {width:g} {height:g}", Markup(marks))  # noqa: S704 - matplotlib has escaped it
+    box = f"0 0 {width:g} {height:g}"
+    return {"id": name, "box": box, "marks": Markup(marks)}  # noqa: S704 - matplotlib has escaped it
 
 
 def show_text(text: str) -> str:
@@ -148,15 +126,6 @@ def show_range(low: float | None, high: float | None) -> str:
     return "" if low is None or high is None else f"[{show_number(low)}, {show_number(high)}]"
 
 
-def show_seconds(seconds: float | None) -> str:
-    """Show a duration with about three significant digits, in s, min or h."""
-    if seconds is None:
-        return ""
-    if seconds < 60:
-        return f"{seconds:.3g} s"
-    return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
-
-
 def join_words(words: Sequence[str]) -> str:
     """Join words as `a`, `a and b`, `a, b and c`."""
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
@@ -174,13 +143,13 @@ class Point(NamedTuple):
     score: float
 
 
-def draw_scores(entries: Sequence[Entry], *, name: str) -> Drawing:
+def draw_scores(entries: Sequence[Entry], *, name: str) -> dict[str, str]:
     """Draw a strip for each row: markers for the seeds, a bar for the median, the interval, the published diamond."""
     with canvas(50 * len(entries) + 34) as figure:
-        axes = add_axes(figure, left=8, right=8, top=4, bottom=26, grid="x", ticks=[5])
+        axes = add_axes(figure, left=8, right=8, top=4, bottom=26, grid="x")
         common: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "va": "center"}
         for y, entry in zip(reversed(range(len(entries))), entries, strict=True):
-            row, color = entry.row, look_of(entry.place).color
+            row, (color, _, _) = entry.row, look_of(entry.place)
             if row.interval:
                 axes.plot(row.interval, (y, y), color=color, linewidth=5, alpha=0.28, solid_capstyle="butt")
             if row.median is not None:
@@ -201,12 +170,12 @@ def draw_scores(entries: Sequence[Entry], *, name: str) -> Drawing:
 
 
 def _mark(axes: Axes, at: tuple[Any, Any], *, place: int, **style: Any) -> None:
-    look = look_of(place)
-    usual = {"marker": look.marker, "markerfacecolor": look.color, "markeredgecolor": PAPER, "linestyle": "none"}
+    color, marker, _ = look_of(place)
+    usual = {"marker": marker, "markerfacecolor": color, "markeredgecolor": PAPER, "linestyle": "none"}
     axes.plot(*at, **usual | style)
 
 
-def draw_curves(entries: Sequence[Entry], *, name: str) -> Drawing:
+def draw_curves(entries: Sequence[Entry], *, name: str) -> dict[str, str]:
     """Draw the loss of every run over its updates, below it the learning rate, and the dev scores if there are any."""
     more = 96 if any(entry.dev_scores for entry in entries) else 0
     with canvas(250 + more) as figure:
@@ -214,8 +183,8 @@ def draw_curves(entries: Sequence[Entry], *, name: str) -> Drawing:
         rate = add_axes(figure, left=42, right=8, top=178, bottom=36 + more, grid="y")
         dev = add_axes(figure, left=42, right=8, top=242, bottom=36, grid="y") if more else None
         curves = [(look_of(each.place), thin(run), run) for each in entries for run in each.histories.values()]
-        for look, curve, whole in curves:
-            style: dict[str, Any] = {"color": look.color, "linestyle": look.dashes}
+        for (color, _, dashes), curve, whole in curves:
+            style: dict[str, Any] = {"color": color, "linestyle": dashes}
             loss.plot(curve.step, curve.loss, linewidth=1.2, alpha=0.85, **style)
             rate.plot(curve.step, curve.learning_rate, linewidth=1.4, **style)
             if dev:
@@ -225,14 +194,13 @@ def draw_curves(entries: Sequence[Entry], *, name: str) -> Drawing:
         if len(losses):  # a single spike would flatten everything else
             loss.set_ylim(0, 1.05 * max(float(np.quantile(losses, 0.995)), 1e-3))
         rate.set_ylim(bottom=0)
-        rate.ticklabel_format(axis="y", style="sci", scilimits=(0, 0), useMathText=False)
-        rate.yaxis.get_offset_text().set_visible(False)
-        top = max((float(curve.learning_rate.max()) for _, curve, _ in curves if len(curve.learning_rate)), default=0.0)
-        rate.set_yticks([0, top] if top else [0], ["0", f"{top:.0e}".replace("e-0", "e-")] if top else ["0"])
+        top = max(0.0, *(float(curve.learning_rate.max(initial=0)) for _, curve, _ in curves))
+        ticks = {top: f"{top:.0e}".replace("e-0", "e-"), 0.0: "0"}
+        rate.set_yticks([*ticks], [*ticks.values()])
         drawn = [(loss, "training loss"), (rate, "learning rate"), *([(dev, "score on the dev set")] if dev else [])]
         for axes, title in drawn:
             axes.set(title=title, xlim=(0, loss.get_xlim()[1]))
-            axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+            axes.locator_params(axis="x", integer=True)
         *upper, (lowest, _) = drawn
         lowest.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
         for axes, _ in upper:
@@ -241,10 +209,10 @@ def draw_curves(entries: Sequence[Entry], *, name: str) -> Drawing:
         return to_svg(figure, name)
 
 
-def draw_costs(points: Sequence[Point], *, unit: str, name: str) -> Drawing:
+def draw_costs(points: Sequence[Point], *, unit: str, name: str) -> dict[str, str]:
     """Draw scores against costs; each name is written where there is room for it."""
     with canvas(210) as figure:
-        axes = add_axes(figure, left=46, right=14, top=18, bottom=38, grid="both", ticks=(4, 5))
+        axes = add_axes(figure, left=46, right=14, top=18, bottom=38)
         scores = [point.score for point in points]
         room = max(0.35 * (max(scores) - min(scores)), 1.0)
         width = 1.25 * max(point.cost for point in points)
@@ -253,16 +221,16 @@ def draw_costs(points: Sequence[Point], *, unit: str, name: str) -> Drawing:
             _mark(axes, (point.cost, point.score), place=point.place, markersize=9)
             side = "right" if point.cost > 0.6 * width else "left" if point.cost < 0.25 * width else "center"
             above: dict[str, Any] = {"xytext": (0, 9), "textcoords": "offset points", "ha": side, "weight": "bold"}
-            above |= {"color": look_of(point.place).color, "parse_math": False}
+            above |= {"color": look_of(point.place)[0], "parse_math": False}
             axes.annotate(shorten_label(point.label), (point.cost, point.score), **above)
         return to_svg(figure, name)
 
 
-def draw_differences(comparison: Comparison, *, name: str) -> Drawing:
+def draw_differences(comparison: Comparison, *, name: str) -> dict[str, str]:
     """Draw a line for each task: the difference with its interval, and where 0 is."""
-    tasks, color = list(reversed(comparison.tasks)), look_of(0).color
+    tasks, (color, _, _) = list(reversed(comparison.tasks)), look_of(0)
     with canvas(30 * len(tasks) + 48) as figure:
-        axes = add_axes(figure, left=62, right=12, top=6, bottom=42, grid="x", ticks=[6])
+        axes = add_axes(figure, left=62, right=12, top=6, bottom=42, grid="x")
         axes.axvline(0, color=INK, linewidth=1)
         for y, task in enumerate(tasks):
             axes.plot((task.low, task.high), (y, y), color=color, linewidth=2.2)
@@ -274,32 +242,32 @@ def draw_differences(comparison: Comparison, *, name: str) -> Drawing:
         return to_svg(figure, name)
 
 
-def draw_density(entry: Entry, *, name: str) -> Drawing:
+def draw_density(entry: Entry, *, name: str) -> dict[str, str]:
     """Draw predictions against labels: the more rows a hexagon holds, the darker it is."""
     label, prediction = entry.labels_and_predictions
     with canvas(PAIRED_WIDTH * 0.86, width=PAIRED_WIDTH) as figure:
-        axes = add_axes(figure, left=40, right=10, top=8, bottom=38, ticks=(6, 6))
+        axes = add_axes(figure, left=40, right=10, top=8, bottom=38)
         low, high = float(min(label.min(), prediction.min())), float(max(label.max(), prediction.max()))
         room = 0.03 * (high - low) or 1.0
         extent = (low - room, high + room, low - room, high + room)
         bins = axes.hexbin(label, prediction, gridsize=24, extent=extent, mincnt=1, linewidths=0)
         counts = np.asarray(bins.get_array(), dtype=float)
         depth = 0.12 + 0.88 * np.log1p(counts) / np.log1p(counts.max())
-        shades = [(*to_rgb(look_of(entry.place).color), float(alpha)) for alpha in depth]
+        shades = [(*to_rgb(look_of(entry.place)[0]), float(alpha)) for alpha in depth]
         bins.set(array=None, facecolor=shades, edgecolor="none")
         axes.plot((low, high), (low, high), color=INK, linewidth=1, linestyle=(0, (4, 3)))
         axes.set(xlabel="label", ylabel="prediction")
         return to_svg(figure, name)
 
 
-def draw_reliability(entries: Sequence[Entry], *, name: str) -> Drawing:
+def draw_reliability(entries: Sequence[Entry], *, name: str) -> dict[str, str]:
     """Draw accuracy against confidence: the more rows a bin holds, the larger its marker."""
     with canvas(WIDTH * 0.86) as figure:
-        axes = add_axes(figure, left=46, right=10, top=8, bottom=38, grid="both", ticks=(5, 5))
+        axes = add_axes(figure, left=46, right=10, top=8, bottom=38)
         axes.plot((0, 1), (0, 1), color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
         for entry in entries:
-            look, bins = look_of(entry.place), entry.calibration
-            axes.plot(bins.confidence, bins.accuracy, color=look.color, linestyle=look.dashes, linewidth=1.2)
+            (color, _, dashes), bins = look_of(entry.place), entry.calibration
+            axes.plot(bins.confidence, bins.accuracy, color=color, linestyle=dashes, linewidth=1.2)
             for each in bins:
                 size = 4 + 11 * each.share**0.5
                 _mark(axes, (each.confidence, each.accuracy), place=entry.place, markersize=size, alpha=0.9)
