@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from glue_bench.machine import MPS_SHARE
 from glue_bench.models.products import count_wrong as count_wrong_products
-from glue_bench.sweep.worker import side_by_side
+from glue_bench.sweep.sharing import side_by_side
 
 LIBRARIES = ("torch", "triton", "transformers", "tokenizers", "numpy", "accelerate", "datasets")
 

@@ -26,7 +26,7 @@ from glue_bench.data.encoding import Encoded, TextEncoder
 from glue_bench.machine import MPS_SHARE
 from glue_bench.models.classifier import Classifier, load_classifier
 from glue_bench.models.placement import choose_placement
-from glue_bench.sweep.worker import side_by_side
+from glue_bench.sweep.sharing import side_by_side
 from glue_bench.training.course import SeedStreams, StepReport
 from glue_bench.training.trainer import fit
 

@@ -26,8 +26,9 @@ from glue_bench.stops import STOPS
 from glue_bench.sweep.board import Listener
 from glue_bench.sweep.plan import Plan
 from glue_bench.sweep.queue import Queue
+from glue_bench.sweep.sharing import PRIORITY, runs_that_fit, side_by_side
 from glue_bench.sweep.timing import rough_work
-from glue_bench.sweep.worker import LOG_SO_FAR, PRIORITY, count_gpus, find_fault, runs_that_fit, side_by_side, work
+from glue_bench.sweep.worker import LOG_SO_FAR, count_gpus, find_fault, work
 from glue_bench.training.stopping import SIGNALS
 
 _LOG = "output.log"  # what a run's process printed

@@ -12,7 +12,7 @@ import torch
 
 from glue_bench.machine import MPS_SHARE
 from glue_bench.runs.store import RunStore
-from glue_bench.sweep.worker import side_by_side
+from glue_bench.sweep.sharing import side_by_side
 from tests.conftest import Result
 
 pytestmark = pytest.mark.gpu

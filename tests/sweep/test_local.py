@@ -25,8 +25,8 @@ from glue_bench.sweep.board import Listener
 from glue_bench.sweep.local import Slot
 from glue_bench.sweep.plan import plan_runs
 from glue_bench.sweep.queue import Queue
+from glue_bench.sweep.sharing import PRIORITY
 from glue_bench.sweep.timing import rough_work
-from glue_bench.sweep.worker import PRIORITY
 from glue_bench.training.stopping import SIGNALS
 from tests.support.making import make_request
 

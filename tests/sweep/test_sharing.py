@@ -8,7 +8,8 @@ import pytest
 from glue_bench.machine import MPS_SHARE, TRIED_SHARE
 from glue_bench.models import placement
 from glue_bench.sweep.local import deal_out
-from glue_bench.sweep.worker import find_fault, runs_that_fit, side_by_side
+from glue_bench.sweep.sharing import runs_that_fit, side_by_side
+from glue_bench.sweep.worker import find_fault
 from tests.support.making import executor
 
 
