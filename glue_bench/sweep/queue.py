@@ -29,20 +29,20 @@ class Queue:
         """Start with everything that is missing, in the plan's order."""
         self.store, self.listener = store, listener
         self.records, self.earlier = dict(plan.records), plan.earlier  # by run id; failures that are being retried
-        self._missing, self._here = plan.missing, set[str]()  # run ids
+        self._open = {request.run_id: request for request in plan.missing}  # by run id: without a record, not here
         self._before = dict[str, Record | None]()  # by run id: the record at its start
         self._looked = dict[str, float]()  # by run id: when a run elsewhere was last looked at
 
     @property
     def empty(self) -> bool:
         """Whether nothing is left to start or to wait for."""
-        return not self._waiting()
+        return not self._open
 
     def next_run(self) -> RunRequest | None:
         """Start the first run that may start now; None if each waits for a parent or for another worker."""
         request = next(self.ready(), None)
         if request is not None:
-            self._here.add(request.run_id)
+            del self._open[request.run_id]
             self.note_start(request)
             self.listener.started(request)
         return request
@@ -53,7 +53,7 @@ class Queue:
 
     def ready(self) -> Iterator[RunRequest]:
         """Yield the runs that may start now; settle those that another worker has finished."""
-        for request in self._waiting():
+        for request in list(self._open.values()):
             now, starts = time.monotonic(), [(start, self.records.get(start.run_id)) for start in request.starts]
             if failed := [(start, record) for start, record in starts if record and not record.finished]:
                 start, record = failed[0]
@@ -82,11 +82,12 @@ class Queue:
     def settle(self, request: RunRequest, record: Record | None, *, stopped: bool = False) -> None:
         """Note a run's record; without one put the run back, `stopped` if that is because the sweep ends."""
         if record is None:
-            self._here.discard(request.run_id)
+            self._open[request.run_id] = request
             self._looked.pop(request.run_id, None)
             self.listener.put_back(request, stopped=stopped)
         else:
             self.records[request.run_id] = record
+            self._open.pop(request.run_id, None)
             self.listener.ended(request, record)
 
     def settle_lost(
@@ -116,10 +117,6 @@ class Queue:
                 lease.release(done=record is not None and record.finished)
         self.settle(request, record)
         return record
-
-    def _waiting(self) -> list[RunRequest]:
-        done = self._here | self.records.keys()
-        return [request for request in self._missing if request.run_id not in done]
 
 
 def run_leased(
