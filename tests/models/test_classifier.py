@@ -1,5 +1,6 @@
 """Our models against transformers' AutoModelForSequenceClassification, and what is saved."""
 
+import contextlib
 import dataclasses
 import json
 import re
@@ -203,12 +204,9 @@ def test_a_tokenizer_that_pads_with_another_token_is_refused_where_positions_dep
     (folder / "tokenizer_config.json").write_text(bare if tokenizer == "no padding token" else named)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, **pads}))
-    if found.startswith("refused"):
-        with pytest.raises(InputError, match=re.escape(found.removeprefix("refused"))):
-            texts_of(folder, 12)
-    else:
+    with pytest.raises(InputError, match=re.escape(found)) if found else contextlib.nullcontext():
         texts_of(folder, 12)
-    assert [record.levelname for record in caplog.records] == ["WARNING"] * (found == "")
+    assert not caplog.records
 
 
 def test_rows_longer_than_the_positions_are_refused(tiny_roberta: Path, tiny_bert: Path) -> None:
