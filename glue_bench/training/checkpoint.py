@@ -77,10 +77,9 @@ class SnapshotStore:
             manifest = {"format": FORMAT, "belongs_to": self._belongs_to, "sha256": hashes}
             (target / _MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
             self._check_owner()  # writing may take a while
-        every, unfinished = self._every(), self._folder.glob(".step-*")
-        older = [folder for folder in every if folder.name < name]
-        stale = {*every} - {self._folder / name, *older[:1]}
-        for part in unfinished:
+        kept = [folder for folder in self._every() if folder.name <= name][:2]
+        stale = {*self._every()} - {*kept}
+        for part in self._folder.glob(".step-*"):
             with contextlib.suppress(OSError):
                 stale |= {part} if time.time() - part.stat().st_mtime > _ABANDONED else set()
         for folder in stale:
@@ -208,8 +207,7 @@ class BestEpoch:
         self.scores.append(score if math.isfinite(score) else None)
         if not self._weights or score > (-math.inf if best is None else best):
             self.epoch, self.step = len(self.scores), step
-            weights = trained(self._model).items()
-            self._weights = {name: value.detach().to("cpu", copy=True) for name, value in weights}
+            self._weights = {name: each.detach().to("cpu", copy=True) for name, each in trained(self._model).items()}
 
     def add_to(self, snapshot: Snapshot) -> Snapshot:
         """Return the snapshot with the state of the selection added, for `restore`."""

@@ -93,8 +93,8 @@ class Processes:
         if failed:
             raise failed[0]
         if torch.cuda.is_available():
-            with _lost_if_it_fails() as distributed:
-                self._gpus = distributed.new_group(backend="nccl", timeout=_BETWEEN_GPUS)
+            with _lost_if_it_fails():
+                self._gpus = torch.distributed.new_group(backend="nccl", timeout=_BETWEEN_GPUS)
         return self
 
     def _connect(self) -> None:
@@ -106,18 +106,18 @@ class Processes:
         except (OSError, UnicodeError) as error:
             reason = getattr(error, "strerror", None) or "no host has such a name"
             raise UsageError(f"MASTER_ADDR={address}: not found: {reason}; to run in one process, unset it") from error
-        with _lost_if_it_fails() as distributed:
+        with _lost_if_it_fails() as torch:
             self._store, _, _ = next(rendezvous("env://", timeout=_FOR_PEERS))
             # Gloo exchanges what is on a CPU, for which no GPU waits, and may take long: the first one writes.
-            distributed.init_process_group("gloo", store=self._store, rank=self.rank, world_size=self.count)
+            torch.distributed.init_process_group("gloo", store=self._store, rank=self.rank, world_size=self.count)
 
     def __exit__(self, *raised: Any) -> None:
         error: BaseException | None = raised[1]
         if self.count == 1:
             return
         if error is None:
-            with _lost_if_it_fails() as distributed:
-                distributed.destroy_process_group()
+            with _lost_if_it_fails() as torch:
+                torch.distributed.destroy_process_group()
             return
         words, deadline = None, time.monotonic() + _PATIENCE
         with contextlib.suppress(KeyboardInterrupt, RuntimeError):  # the store goes away with its host
@@ -137,29 +137,25 @@ class Processes:
         """Return the first process's value, on the CPU; the others get a copy."""
         if self.count == 1:
             return value
-        import torch
-
         box = [value]
-        with _lost_if_it_fails() as distributed:
-            distributed.broadcast_object_list(box, src=0, device=torch.device("cpu"))
+        with _lost_if_it_fails() as torch:
+            torch.distributed.broadcast_object_list(box, src=0, device=torch.device("cpu"))
         return box[0]
 
     def largest(self, *numbers: int) -> list[int]:
         """Return each number's maximum over all processes; waits for every process."""
         if self.count == 1:
             return list(numbers)
-        import torch
-
-        most = torch.tensor(numbers)
-        with _lost_if_it_fails() as distributed:
-            distributed.all_reduce(most, op=distributed.ReduceOp.MAX)
+        with _lost_if_it_fails() as torch:
+            most = torch.tensor(numbers)
+            torch.distributed.all_reduce(most, op=torch.distributed.ReduceOp.MAX)
         return [int(number) for number in most]
 
     def add_up(self, tensor: "Tensor") -> None:
         """Replace a tensor by its sum over all processes, the same bits in each; does not wait for a GPU."""
         if self.count > 1:
-            with _lost_if_it_fails() as distributed:
-                distributed.all_reduce(tensor, group=self._gpus if tensor.is_cuda else None)
+            with _lost_if_it_fails() as torch:
+                torch.distributed.all_reduce(tensor, group=self._gpus if tensor.is_cuda else None)
 
 
 def _read_number(name: str, allowed: range) -> int:
@@ -205,10 +201,10 @@ class SharedGradients:
 
 @contextlib.contextmanager
 def _lost_if_it_fails() -> Iterator[Any]:
-    """Yield torch.distributed, imported only for several processes; its failures become a LostError."""
-    from torch import distributed
+    """Yield torch, imported only for several processes; failures of torch.distributed become a LostError."""
+    import torch
 
     try:
-        yield distributed
+        yield torch
     except RuntimeError as error:  # every failure of torch.distributed, of either backend
         raise LostError("another process of this run ended or cannot be reached; --debug shows more") from error

@@ -164,8 +164,7 @@ class _Keeper:
             updates.check_finite()
             if self.snapshots is not None:
                 lines = [dataclasses.asdict(line) for line in updates.history]
-                metadata = {"seconds": self.seconds, "history": lines, "resumed_at": self.resumed_at}
-                snapshot = updates.capture(metadata)
+                snapshot = updates.capture({"seconds": self.seconds, "history": lines, "resumed_at": self.resumed_at})
                 self.snapshots.save(self.selection.add_to(snapshot) if self.selection else snapshot)
             self.kept = time.perf_counter()
         if stopping and signals is not None:
