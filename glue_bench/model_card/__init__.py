@@ -46,7 +46,6 @@ _REFUSALS = {  # of the hub, by the status of its answer
     401: "does not know this token (HF_TOKEN, or `hf auth login`)",
     403: "does not let this token write there (it is read-only, or the organisation's rules forbid it)",
 }
-_TEMPLATE = Path(__file__).with_name("README.md.jinja")
 
 
 def write_card(run: FinishedRun, out: Path, *, repo_id: str | None = None) -> Path:
@@ -174,7 +173,8 @@ def render_card(record: Record, task: TaskConfig, *, place: str) -> str:
     recipe = {*keys_of(TrainerConfig, "scores")}.difference(without_effect(trainer))
     rows_title, dataset_title = _titles(record, task)
     files = [f"task/{record.task}.yaml", f"recipe/{record.recipe}.yaml"]
-    text = environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
+    template = Path(__file__).with_name("README.md.jinja").read_text(encoding="utf-8")
+    text = environment.from_string(template).render(
         record=record,
         task=task,
         place=place,

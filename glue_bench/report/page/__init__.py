@@ -22,7 +22,6 @@ from glue_bench.runs.record import Record
 from glue_bench.runs.setting import short_name, show_value
 from glue_bench.text import format_clock, plural, three_digits
 
-MOST_CLASSES = 12  # of a matrix that can be drawn
 _FILTERS: dict[str, Any] = {"number": plots.show_number, "range": plots.show_range, "clock": format_clock}
 _FILTERS |= {"plural": plural, "digits": three_digits, "short": short_name, "value": show_value}
 _FILTERS |= {"and": plots.join_words, "label": plots.shorten_label}
@@ -101,10 +100,9 @@ def render_page(page: Page) -> str:
         finalize=lambda value: plots.show_text(value) if type(value) is str else value,  # but not our own markup
     )
     environment.filters |= _FILTERS
-    environment.globals |= {"hardest": HARDEST, "most_classes": MOST_CLASSES, "curve_points": POINTS, "bins": BINS}
+    environment.globals |= {"hardest": HARDEST, "curve_points": POINTS, "bins": BINS, "write_notes": write_notes}
     environment.globals |= {"comparison_tables": comparison_tables, "other_tables": other_tables}
-    environment.globals |= {"plots": plots, "version": __version__, "write_notes": write_notes}
-    return environment.get_template("page.html").render(page=page).lstrip()
+    return environment.get_template("page.html").render(page=page, plots=plots, version=__version__).lstrip()
 
 
 def _describe_device(run: Record) -> str:
