@@ -133,13 +133,10 @@ class RunStore:
             self.discard_parts(record)
         return record
 
-    def snapshots(self, *place: str) -> Path:
-        """Return the folder in which a run in progress keeps its snapshots."""
-        return self.folder(*place) / "snapshots"
-
     def snapshot_steps(self, *place: str) -> list[int]:
         """Return the updates after which a run in progress has a snapshot, ascending."""
-        numbers = [whole_number(path.name.removeprefix("step-")) for path in self.snapshots(*place).glob("step-*/")]
+        found = self.folder(*place).glob("snapshots/step-*/")
+        numbers = [whole_number(path.name.removeprefix("step-")) for path in found]
         return sorted(number for number in numbers if number is not None)
 
     def discard_parts(self, record: Record) -> None:
