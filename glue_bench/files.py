@@ -114,8 +114,7 @@ def _sha256(path: Path, read: Callable[[Path], str] | None, *, size: int, change
 def write_sealed(path: Path, content: bytes) -> None:
     """Write a file that `read_sealed` can tell from any other; errors as in `replace_atomically`."""
     with replace_atomically(path) as temporary, temporary.open("wb") as stream:
-        stream.write(_seal(path, hashlib.sha256(content)))
-        stream.write(content)
+        stream.write(_seal(path, content) + content)
 
 
 def read_sealed(path: Path) -> bytes:
@@ -124,15 +123,14 @@ def read_sealed(path: Path) -> bytes:
     An OSError where there is none; a ValueError where it is not as it was written.
     """
     with open_regular(path) as stream:
-        seal = stream.read(hashlib.sha256().digest_size)
-        if seal != _seal(path, hashlib.file_digest(stream, "sha256")):  # which takes no memory
-            raise ValueError("not as it was written")
-        stream.seek(len(seal))
-        return stream.read()
+        seal, content = stream.read(hashlib.sha256().digest_size), stream.read()
+    if seal != _seal(path, content):
+        raise ValueError("not as it was written")
+    return content
 
 
-def _seal(path: Path, content: "hashlib._Hash") -> bytes:
-    return hashlib.sha256(os.fsencode(path.name) + content.digest()).digest()
+def _seal(path: Path, content: bytes) -> bytes:
+    return hashlib.sha256(os.fsencode(path.name) + hashlib.sha256(content).digest()).digest()
 
 
 def check_writable(folder: Path) -> None:

@@ -17,7 +17,7 @@ import argparse
 from glue_bench.cli.shared import TABLE_FORMATS, add_options, read_filters, style, write_output
 from glue_bench.config.schema import CONVENTIONS
 from glue_bench.errors import EXIT_LACKING, UsageError, close_match
-from glue_bench.runs.filters import KEYS
+from glue_bench.runs.listing import KEYS
 from glue_bench.tasks.published import load_published
 
 _FILTERS = {*KEYS, "results_dir"}

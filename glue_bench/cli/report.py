@@ -25,6 +25,7 @@ from glue_bench.config import group_options
 from glue_bench.config.schema import CONVENTIONS, TaskConfig
 from glue_bench.errors import EXIT_LACKING, UsageError
 from glue_bench.runs.finished import Defaults
+from glue_bench.runs.listing import Filters
 from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.store import RunStore
 from glue_bench.tasks.published import PublishedTable, find_table, load_published
@@ -63,7 +64,8 @@ def execute(arguments: argparse.Namespace) -> int:
     expected = list[TaskConfig]()
     if any(find_table(published, record.encoder.get("hub_id")) for record in records):
         known: dict[str, TaskConfig] = {record.task: task_of(record) for record in records}
-        for name in filter(filters.fits_task, CARD_TASKS):
+        by_task = Filters(each for each in filters if each.key == "task")
+        for name in (name for name in CARD_TASKS if by_task.fits({"task": name})):
             if name not in known:
                 from glue_bench.config.compose import compose_task  # imports Hydra, slowly
 

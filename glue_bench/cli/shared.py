@@ -17,8 +17,8 @@ from glue_bench.config.schema import RunConfig, RunKeys
 from glue_bench.errors import UsageError, did_you_mean
 from glue_bench.files import disk_errors, replace_atomically
 from glue_bench.reading import is_path, whole_number
-from glue_bench.runs.filters import HELP, KEYS, Filters
 from glue_bench.runs.finished import FinishedRun, find_finished
+from glue_bench.runs.listing import HELP, KEYS, Filters
 from glue_bench.runs.store import RunStore
 from glue_bench.text import visible
 

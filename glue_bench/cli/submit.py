@@ -30,8 +30,8 @@ from pathlib import Path
 from glue_bench.cli.shared import add_options, path_option, read_words, say, write_file
 from glue_bench.config import group_options
 from glue_bench.errors import InputError, UsageError, did_you_mean
-from glue_bench.runs.filters import KEYS
 from glue_bench.runs.finished import repeating_words
+from glue_bench.runs.listing import KEYS
 from glue_bench.runs.store import RunStore
 from glue_bench.submission import PICKS, Choice, choose_runs, dev_score, predict_files, prepare_sources
 from glue_bench.submission.layout import LeaderboardFile, check_submission, lay_out, pack_zip, parse_fills, write_rows

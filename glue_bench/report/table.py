@@ -15,7 +15,7 @@ from glue_bench.errors import UsageError, did_you_mean
 from glue_bench.report.comparison import Side, Sides
 from glue_bench.report.model import CARD_TASKS, Group, Line, Report, Row, Section, write_notes
 from glue_bench.report.rows import Context, build_row
-from glue_bench.runs.filters import KEYS, Filters, facts_of, known_values
+from glue_bench.runs.listing import KEYS, Filters, facts_of, known_values
 from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.setting import Setting, short_name, show_value, show_words, sort_place, tell_apart
 from glue_bench.runs.store import RunStore

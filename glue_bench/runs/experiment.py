@@ -131,7 +131,7 @@ class Experiment:
                 self.check_owner()
                 self.store.keep_failure(self.request, error, history=self.history, **self.facts)
             raise
-        self.store.discard_snapshots(record)
+        self.store.discard_parts(record)
         with contextlib.suppress(OSError):  # the result is kept, whatever is there
             (self.folder / "error.log").unlink()  # of an earlier attempt
         return record
@@ -161,7 +161,7 @@ class Experiment:
         """
         config, trainer, task = self.config, self.config.trainer, self.config.task
         exact, at, by = trainer.deterministic, self.processes.local_rank, trainer.products
-        way = {"multiply": by, "before": products_of_newest(self.store.snapshots(*self.request.place))}
+        way = {"multiply": by, "before": products_of_newest(self.folder / "snapshots")}
         self.placement = choose_placement(trainer.device, trainer.precision, deterministic=exact, local_rank=at, **way)
         if self.placement.device.type == "cpu":
             keep_freed_memory()
@@ -173,8 +173,6 @@ class Experiment:
         self.model = model = load_trainable(self.start.folder, config, outputs=task.outputs, head_seed=head)
         for split in encoded.values():
             check_tokens(model, split)
-        encoder = {key: getattr(pretrained, key) for key in ("name", "hub_id", "revision", "weights_sha256")}
-        encoder |= {"init_sha256": self.start.weights_sha256} if self.request.parent else {}
         source, prints, device = data.source, data.fingerprints, self.placement.device
         init, threads = self.request.init, f"{device}, {plural(torch.get_num_threads(), 'thread')}"
         reasons = task.not_comparable_because(
@@ -186,7 +184,8 @@ class Experiment:
         choosing = {name: len(rows.idx) for name, rows in self.choosing_rows.items()}
         self.facts.update(
             encoder={
-                **encoder,
+                **{key: getattr(pretrained, key) for key in ("name", "hub_id", "revision", "weights_sha256")},
+                **({"init_sha256": self.start.weights_sha256} if self.request.parent else {}),
                 "parameters": sum(each.numel() for each in model.parameters()),
                 "trained": sum(each.numel() for each in trained(model).values()),
             },
@@ -235,8 +234,7 @@ class Experiment:
             "torch": torch.__version__,
             "products": self.facts["execution"].get("products", "torch"),
         }
-        folder = self.store.snapshots(*self.request.place)
-        snapshots = SnapshotStore(folder, belongs_to=belongs_to, check_owner=self.check_owner)
+        snapshots = SnapshotStore(self.folder / "snapshots", belongs_to=belongs_to, check_owner=self.check_owner)
         with SIGNALS.at_a_good_moment():
             return fit(
                 self.model,

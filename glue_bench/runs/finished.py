@@ -15,7 +15,7 @@ from glue_bench.config.task import TaskConfig
 from glue_bench.errors import InputError, UsageError, list_names
 from glue_bench.files import file_sha256
 from glue_bench.models.pretrained import check_no_adapter, has_tokenizer
-from glue_bench.runs.filters import Filters, facts_of, known_values
+from glue_bench.runs.listing import Filters, facts_of, known_values
 from glue_bench.runs.record import Record, read_record, task_of
 from glue_bench.runs.setting import LIMITS, Setting, override_word, show_words, tell_apart
 from glue_bench.runs.store import RunStore

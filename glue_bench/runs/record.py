@@ -174,7 +174,7 @@ def read_record(path: Path, *, place: tuple[str, ...] | None = None) -> Record |
     """Read one record.json as `parse_record`; None if there is none, or a damaged one, which is logged in one line."""
     try:
         return parse_record(path, place=place)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, UsageError) as error:
         if not os.path.lexists(path):
             return None
         logger.warning("%s: damaged record, ignored (%s)", path, first_line(error))
@@ -186,17 +186,14 @@ def parse_record(path: Path, *, place: tuple[str, ...] | None = None) -> Record:
 
     `place` is encoder, task and run id as the folders around it say: what a record says of itself never decides which
     files are read, written or deleted. None is for a run's folder that was moved elsewhere. An OSError if there is no
-    record, or it cannot be read; a ValueError if it is damaged, or is not the record of that place.
+    record, or it cannot be read; a ValueError or UsageError if it is damaged, or is not the record of that place.
     """
     content = read_json(path)
     conform(Record, content, where="")
     if content.get("schema_version", SCHEMA_VERSION) > SCHEMA_VERSION:
         raise ValueError(f"schema_version is {content['schema_version']}; this glue-bench knows up to {SCHEMA_VERSION}")
     record = Record(**known_to(Record, content))
-    try:
-        _check_record(record)
-    except UsageError as error:
-        raise ValueError(str(error)) from error
+    _check_record(record)
     if strange := [name for name in record.place if not is_file_name(name)]:
         raise ValueError(f"its encoder, task or run_id is {strange[0]!r}; must be the name of a folder")
     if record.place != (place or record.place):

@@ -23,23 +23,13 @@ USUAL_WAYS = {**WAYS, "peft": "none", **{f"peft.{name}": usual for name, usual i
 _FIRST = {"init": "pretrained", "selection": "last", **USUAL_WAYS}  # values that come first, whatever their name
 LIMITS = {"max_train_rows": None, "max_eval_rows": None, "sample": "first"}
 _INPUTS = ("weights", "fingerprint", "precision", "engine", "products")  # fields that a run knows once it has read them
-_FACTS = (  # fields in which settings can differ, in the order of tables
-    "encoder hub_id encoder_revision task source data_revision recipe init init_seed init_seeds ways trainer selection "
-    "holdout limits fingerprint precision engine products weights"
+# Fields in which settings can differ, in the order of tables. `FIELD=NAME` is known to users by another name; a mapping
+# (ways, trainer, limits) has a fact for each of its keys, and NAME is how their names begin.
+_FACTS = (
+    "encoder hub_id=encoder.hub_id encoder_revision=encoder.revision task source=data data_revision=data.revision "
+    "recipe init init_seed init_seeds ways= trainer=trainer. selection holdout limits=data. "
+    "fingerprint=data.fingerprint precision engine products weights=encoder.weights_sha256"
 )
-_KNOWN_AS = {  # by users, where that is not the field's name; of a mapping, the beginning of each name
-    "hub_id": "encoder.hub_id",
-    "encoder_revision": "encoder.revision",
-    "source": "data",
-    "data_revision": "data.revision",
-    "ways": "",
-    "trainer": "trainer.",
-    "limits": "data.",
-    "fingerprint": "data.fingerprint",
-    "weights": "encoder.weights_sha256",
-}
-_SMALL = 0.001  # numbers below are shown as 1e-4
-
 _PLAIN = re.compile(r"[A-Za-z_][\w./-]*")
 _MEANINGFUL = ("null", "true", "false", "nan", "inf", "yes", "no", "on", "off")
 
@@ -132,12 +122,12 @@ class Setting:
     def facts(self) -> dict[str, Any]:
         """Return every value in which two settings can differ, by the name that users know. Empty text: unknown."""
         found = dict[str, Any]()
-        for name in _FACTS.split():
-            fact, value = _KNOWN_AS.get(name, name), getattr(self, name)
+        for name, _, known_as in (fact.partition("=") for fact in _FACTS.split()):
+            value = getattr(self, name)
             if isinstance(value, Mapping):
-                found |= {f"{fact}{key}": each for key, each in value.items()}
+                found |= {f"{known_as}{key}": each for key, each in value.items()}
             elif value is not None:
-                found[fact] = value
+                found[known_as or name] = value
         return {**found, "grid": ", ".join(sorted(self.cell))}
 
     def difference(self, *others: Self, but: Collection[str] = ()) -> dict[str, tuple[Any, ...]]:
@@ -154,14 +144,10 @@ class Setting:
         return {name: value for name, value in self.ways.items() if value not in ("", USUAL_WAYS[name])}
 
     @property
-    def way_words(self) -> list[str]:
-        """The KEY=VALUE words for what is trained, where it is not the usual."""
-        return [override_word(name, value) for name, value in self.unusual_ways.items()]
-
-    @property
     def method(self) -> str:
         """What is trained, as published rows name it: full, a method of peft, or what is frozen."""
-        return next((word.removeprefix("peft=") for word in self.way_words if not word.startswith("head=")), "full")
+        words = [override_word(name, value) for name, value in self.unusual_ways.items() if name != "head"]
+        return words[0].removeprefix("peft=") if words else "full"
 
     def as_cell(self, keys: Iterable[str]) -> Self:
         """Return the same values as a cell of a grid of these trainer keys."""
@@ -235,7 +221,7 @@ def short_name(name: str) -> str:
 
 def show_value(value: Any) -> str:
     """Write a value for people, such that a command takes it: small numbers as 1e-4."""
-    if isinstance(value, float) and 0 < abs(value) < _SMALL:
+    if isinstance(value, float) and 0 < abs(value) < 0.001:
         return re.sub(r"\.?0*e-0?", "e-", f"{value:e}")
     return override_value(value) if not isinstance(value, str) else value
 

@@ -27,8 +27,8 @@ from glue_bench.data.texts import TextFile, open_texts, read_pieces
 from glue_bench.errors import InputError, UsageError, did_you_mean, list_names
 from glue_bench.files import replace_atomically
 from glue_bench.reading import open_regular
-from glue_bench.runs.filters import Filters, facts_of
 from glue_bench.runs.finished import FinishedRun, check_weights
+from glue_bench.runs.listing import Filters, facts_of
 from glue_bench.runs.record import Record, task_of
 from glue_bench.runs.setting import Setting, show_words, tell_apart
 from glue_bench.runs.store import Predictions, RunStore, predictions_path

@@ -15,7 +15,7 @@ from glue_bench.report.comparison import compare
 from glue_bench.report.formats import render_report
 from glue_bench.report.model import CARD_TASKS, Row
 from glue_bench.report.table import build_report, choose_sides
-from glue_bench.runs.filters import Filters
+from glue_bench.runs.listing import Filters
 from glue_bench.runs.store import RunStore
 from glue_bench.statistics.verdicts import BELOW, INCONCLUSIVE, NOT_COMPARABLE, REPRODUCED
 from glue_bench.tasks.published import load_published

@@ -265,7 +265,7 @@ def test_a_worker_that_lost_its_run_leaves_the_new_owners_snapshots_alone(
     config = compose_run(["task=rte", *tiny_words, "trainer.epochs=9", "trainer.snapshot_minutes=1e-9"])
     (request,) = make_requests(config, [1])
     store = RunStore(tmp_path / "results")
-    snapshots = store.snapshots(*request.place)
+    snapshots = store.folder(*request.place) / "snapshots"
     new = snapshots / "step-0000000400"
 
     class Takeover(Listener):

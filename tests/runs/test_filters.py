@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from glue_bench.errors import UsageError
-from glue_bench.runs.filters import Filters
+from glue_bench.runs.listing import Filters
 from tests.support.making import ROBERTA, make_record
 
 SAMPLE = {"source": "sample", "dataset": None, "revision": None, "rows": {"train": 5, "validation": 5}}

@@ -233,7 +233,7 @@ def test_a_folder_that_cannot_be_read_is_named_once_and_counted(
 def test_what_is_no_snapshot_is_neither_counted_nor_deleted(name: str, tmp_path: Path) -> None:
     store = RunStore(tmp_path)
     for each in (name, "step-0000000007"):
-        (store.snapshots("tiny", "rte", "seed1-000") / each).mkdir(parents=True)
+        (store.folder("tiny", "rte", "seed1-000") / "snapshots" / each).mkdir(parents=True)
     assert store.snapshot_steps("tiny", "rte", "seed1-000") == [7]
 
 

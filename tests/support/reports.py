@@ -8,7 +8,7 @@ from typing import Any
 
 from glue_bench.report.comparison import compare
 from glue_bench.report.table import choose_sides
-from glue_bench.runs.filters import Filters
+from glue_bench.runs.listing import Filters
 from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
 from glue_bench.tasks.published import load_published
