@@ -39,7 +39,7 @@ from glue_bench.models.families import family_of, first_position, max_positions,
 from glue_bench.models.kernels import AttentionKind, FlatBatch, Noise, attend, drop, look_up, pick
 from glue_bench.models.packing import FlatRows
 from glue_bench.models.padded import PaddedRows, name_of, padded_logits
-from glue_bench.models.products import OneDNNLinear, is_onednn
+from glue_bench.models.products import OneDNNLinear, used
 from glue_bench.text import first_line
 
 _NAME = "glue_bench_flat"  # of our attention, in transformers' tables
@@ -301,7 +301,7 @@ def _row_mask(batch: FlatBatch) -> Tensor:
 
 
 def _linear(_: Pass, original: Callable[..., Any], *states: Tensor, module: nn.Linear) -> Any:
-    if not is_onednn() or not kernels.is_plain(states[0]):
+    if used.get() != "onednn" or not kernels.is_plain(states[0]):
         return original(*states)
     return OneDNNLinear.apply(*states, module.weight, module.bias)  # type: ignore[no-untyped-call]
 

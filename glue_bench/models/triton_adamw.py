@@ -55,12 +55,17 @@ def _table_squares(gradient, partial, ids, order, segments, tokens, hidden, BLOC
 
 
 @triton.jit
-def _norm(partial, parts, norm, limit, PARTS: tl.constexpr):
-    """Store the gradient's norm, and what it is multiplied by so that it keeps the limit."""
+def _norm(partial, parts, norm, limit, history, made, scalars, decay, PARTS: tl.constexpr):
+    """Store the gradient's norm, what it is multiplied by so that it keeps the limit, and the update's history."""
     at = tl.arange(0, PARTS)
     total = tl.sqrt(tl.sum(tl.load(partial + at, mask=at < parts, other=0.0), 0))
     tl.store(norm, total)
     tl.store(norm + 1, tl.where(limit > 0, tl.minimum(limit / (total + 1e-6), 1.0), 1.0))
+    line, rate = history + (tl.load(made) + 1) * 4, tl.load(scalars)
+    tl.store(line, rate)
+    tl.store(line + 1, tl.load(scalars + 1))
+    tl.store(line + 2, tl.load(scalars + 2))
+    tl.store(line + 3, tl.load(line - 1) - rate * decay - 0.5 * rate * decay * rate * decay)
 
 
 @triton.jit
@@ -74,26 +79,26 @@ def _updated(w, m, v, g, rate, bias1, bias2, beta1, beta2, epsilon, decay):
 
 
 @triton.jit
-def _update(weights, first, second, gradient, norm, scalars, at, inside, beta1, beta2, epsilon, decay):
-    """Update weights and their moments; return the weights."""
+def _adamw(
+    weights, first, second, gradient, low, norm, scalars, count, decaying, last, made, ids, order, segments, tokens,
+    hidden, beta1, beta2, epsilon, decay, ROWS: tl.constexpr, LOW: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Update weights and their moments; or, ROWS, only those of the table's rows that the batch has."""
+    if ROWS:
+        row, columns = _row_of(ids, order, segments, tokens), tl.arange(0, BLOCK)
+        at, inside = row.to(tl.int64) * hidden + columns, (row >= 0) & (columns < hidden)
+        tl.store(last + row, tl.load(made) + 1, mask=row >= 0)
+    else:
+        at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+        inside = at < count
     g = load(gradient, at, inside) * tl.load(norm + 1)
     w, m, v = load(weights, at, inside), load(first, at, inside), load(second, at, inside)
     rate, bias1, bias2 = tl.load(scalars), tl.load(scalars + 1), tl.load(scalars + 2)
-    w, m, v = _updated(w, m, v, g, rate, bias1, bias2, beta1, beta2, epsilon, decay)
+    decays = tl.where(at < decaying, decay, 0.0)
+    w, m, v = _updated(w, m, v, g, rate, bias1, bias2, beta1, beta2, epsilon, decays)
     tl.store(weights + at, w, mask=inside)
     tl.store(first + at, m, mask=inside)
     tl.store(second + at, v, mask=inside)
-    return w
-
-
-@triton.jit
-def _adamw(
-    weights, first, second, gradient, low, norm, scalars, count, decaying, beta1, beta2, epsilon, decay,
-    BLOCK: tl.constexpr, LOW: tl.constexpr,
-):  # fmt: skip
-    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    inside, decays = at < count, tl.where(at < decaying, decay, 0.0)
-    w = _update(weights, first, second, gradient, norm, scalars, at, inside, beta1, beta2, epsilon, decays)
     if LOW:
         tl.store(low + at, w, mask=inside)
 
@@ -125,26 +130,6 @@ def _catch_up(
         tl.store(first + at, m, mask=inside)
         tl.store(second + at, v, mask=inside)
         tl.store(last + row, done)
-
-
-@triton.jit
-def _table_adamw(
-    weights, first, second, gradient, last, history, made, ids, order, segments, tokens, hidden, norm, scalars,
-    beta1, beta2, epsilon, decay, BLOCK: tl.constexpr,
-):  # fmt: skip
-    row = _row_of(ids, order, segments, tokens)
-    update = tl.load(made) + 1
-    if tl.program_id(0) == 0:
-        line, rate = history + update * 4, tl.load(scalars)
-        tl.store(line, rate)
-        tl.store(line + 1, tl.load(scalars + 1))
-        tl.store(line + 2, tl.load(scalars + 2))
-        tl.store(line + 3, tl.load(line - 1) - rate * decay - 0.5 * rate * decay * rate * decay)
-    if row >= 0:
-        columns = tl.arange(0, BLOCK)
-        at, inside = row.to(tl.int64) * hidden + columns, columns < hidden
-        _update(weights, first, second, gradient, norm, scalars, at, inside, beta1, beta2, epsilon, decay)
-        tl.store(last + row, update)
 
 
 class FlatAdamW:
@@ -213,21 +198,23 @@ class FlatAdamW:
         words = None if self._batch is None else _words(self._batch)
         rows, table = (words[-1], self._rows * hidden) if words else (0, 0)  # what `_table_adamw` updates
         partial, norm = (torch.empty(size, device=held.master.device) for size in (_PARTS + rows, 2))
-        whole = held.master, self.first, self.second, held.gradient
-        *rest, low = (buffer[table:] for buffer in (*whole, held.low))
-        launch(_squares, (_PARTS,), held.gradient[table:], partial, len(low), BLOCK=_CHUNK)
+        whole = held.master, self.first, self.second, held.gradient, held.low
+        rest = [buffer[table:] for buffer in whole]
+        launch(_squares, (_PARTS,), held.gradient[table:], partial, len(rest[0]), BLOCK=_CHUNK)
         if words:
             launch(_table_squares, (rows,), held.gradient, partial[_PARTS:], *words, hidden, BLOCK=block)
-        parts = triton.next_power_of_2(len(partial))
-        launch(_norm, (1,), partial, len(partial), norm, self._settings.clip_norm, PARTS=parts)
+        launch(
+            _norm, (1,), partial, len(partial), norm, self._settings.clip_norm, self.history, self.made, scalars,
+            self._numbers[-1], PARTS=triton.next_power_of_2(len(partial)),
+        )  # fmt: skip
+        more = self.last, self.made, *(words or [None] * 4), hidden, *self._numbers
         if words:
             launch(
-                _table_adamw, (rows,), *whole, self.last, self.history, self.made, *words, hidden, norm, scalars,
-                *self._numbers, BLOCK=block,
+                _adamw, (rows,), *whole, norm, scalars, table, held.decaying, *more, ROWS=True, LOW=False, BLOCK=block,
             )  # fmt: skip
         launch(
-            _adamw, (triton.cdiv(len(low), _CHUNK),), *rest, low, norm, scalars, len(low), held.decaying - table,
-            *self._numbers, BLOCK=_CHUNK, LOW=held.low is not held.master,
+            _adamw, (triton.cdiv(len(rest[0]), _CHUNK),), *rest, norm, scalars, len(rest[0]), held.decaying - table,
+            *more, ROWS=False, LOW=held.low is not held.master, BLOCK=_CHUNK,
         )  # fmt: skip
         return norm[0]
 

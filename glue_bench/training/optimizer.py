@@ -128,9 +128,8 @@ class LoweredAdamW(TorchAdamW):
         """Copy the weights of a model, which is on its device; errors as in `TorchAdamW`."""
         super().__init__(model, settings)
         self._model, weights = model, dict(model.named_parameters())
-        self.low = {name: each.detach().to(torch.bfloat16, copy=True) for name, each in weights.items()}
-        for name, weight in weights.items():
-            self.low[name].requires_grad_(weight.requires_grad)
+        copies = {name: weight.detach().to(torch.bfloat16, copy=True) for name, weight in weights.items()}
+        self.low = {name: copy.requires_grad_(weights[name].requires_grad) for name, copy in copies.items()}
 
     def logits(self, batch: Any) -> Tensor:
         """Return the logits of B rows, (B, outputs) in bfloat16."""

@@ -1,7 +1,6 @@
 """The updates of a training: which rows, which learning rate, what the history says; and their state for snapshots."""
 
 import dataclasses
-import functools
 import itertools
 import logging
 import math
@@ -47,9 +46,9 @@ class Updates:
         processes: Processes = ALONE,
     ) -> None:
         """Prepare the rows, with (n,) class codes or scores, of which each process trains on its share of a batch."""
-        self._per_epoch = math.ceil(len(encoded) / settings.batch_size)
-        self.total = settings.updates or self._per_epoch * settings.epochs
-        self.epochs = math.ceil(self.total / self._per_epoch)  # begun, unless patience ends before
+        self.per_epoch = math.ceil(len(encoded) / settings.batch_size)
+        self.total = settings.updates or self.per_epoch * settings.epochs
+        self.epochs = math.ceil(self.total / self.per_epoch)  # begun, unless patience ends before
         self.done = self.tokens = 0
         self.micro_batches = settings.accumulation  # that a batch is split into
         self._model, self.settings, self._placement = model, settings, placement
@@ -69,9 +68,9 @@ class Updates:
         self.history = list[StepReport]()
         self.on_step: Callable[[StepReport], None] = lambda _: None  # called for every line, also if it is not kept
         self._loss_steps = 0  # updates since the last line of the history
-        # Lines whose tally is on its way to the host, when it is there, how many losses it sums up, and whether the
-        # line belongs to the history.
-        self._unread = list[tuple[Callable[..., StepReport], Tensor, torch.cuda.Event | None, int, bool]]()
+        # What is known of lines whose tally is on its way to the host, the tally, when it is there, how many losses it
+        # sums up, and whether the line belongs to the history.
+        self._unread = list[tuple[dict[str, Any], Tensor, torch.cuda.Event | None, int, bool]]()
         capture = choose_capture(model, settings, placement=placement, processes=processes)
         self.graphs = Graphs(self._make, capture=capture, placement=placement) if capture else None
 
@@ -82,17 +81,13 @@ class Updates:
 
     def epochs_after(self, step: int) -> tuple[int, int]:
         """Return how many epochs have begun and how many have ended after `step` updates."""
-        begun = math.ceil(step / self._per_epoch)
-        return begun, begun if step == self.total else step // self._per_epoch
-
-    def last_of_epoch(self, epoch: int) -> int:
-        """Return the number of updates after an epoch, the first being 1."""
-        return min(epoch * self._per_epoch, self.total)
+        begun = math.ceil(step / self.per_epoch)
+        return begun, begun if step == self.total else step // self.per_epoch
 
     @property
     def ends_epoch(self) -> bool:
         """Whether the last update was the last of an epoch."""
-        return self.done == self.last_of_epoch(self.epoch)
+        return self.done in (self.epoch * self.per_epoch, self.total)
 
     @property
     def ends_line(self) -> bool:
@@ -103,10 +98,9 @@ class Updates:
     @property
     def is_scored(self) -> bool:
         """Whether the dev set is scored after the last update."""
-        every = self.settings.eval_every
-        if every is None or every == "epoch":
-            return every is not None and self.ends_epoch
-        return self.done % int(every) == 0 or self.done == self.total
+        if (every := self.settings.eval_every) == "epoch":
+            return self.ends_epoch
+        return every is not None and (self.done % int(every) == 0 or self.done == self.total)
 
     def batches(self, *, order: int) -> Iterator[NDArray[np.int64]]:
         """Yield the rows of every remaining update, in the order that the seed stream `order` gives each epoch."""
@@ -179,13 +173,12 @@ class Updates:
         late = self._placement.asynchronous
         if late and not self.ends_line:
             return
-        counts: dict[str, Any] = {"step": self.done, "steps": self.total, "epoch": self.epoch}
-        rate, speed = self._rate(self.done - 1), self.tokens / seconds
-        line = functools.partial(StepReport, **counts, learning_rate=rate, tokens_per_second=speed)
+        known: dict[str, Any] = {"step": self.done, "steps": self.total, "epoch": self.epoch}
+        known |= {"learning_rate": self._rate(self.done - 1), "tokens_per_second": self.tokens / seconds}
         on_gpu = self._tally.is_cuda
         values = torch.empty(2, pin_memory=on_gpu).copy_(self._tally, non_blocking=on_gpu)
         copied = torch.cuda.current_stream().record_event() if on_gpu else None
-        self._unread.append((line, values, copied, self._loss_steps, self.ends_line))
+        self._unread.append((known, values, copied, self._loss_steps, self.ends_line))
         if self.ends_line:
             self._tally[0].zero_()
             self._loss_steps = 0
@@ -194,11 +187,11 @@ class Updates:
     def catch_up(self, *, unread: int = 0) -> None:
         """Read and report what has not been read of the history, but for the last `unread` lines."""
         while len(self._unread) > unread:
-            complete, values, copied, updates, kept = self._unread.pop(0)
+            known, values, copied, updates, kept = self._unread.pop(0)
             if copied:
                 copied.synchronize()
             loss_sum, norm = values.tolist()
-            line = complete(loss=loss_sum / updates, gradient_norm=norm)
+            line = StepReport(**known, loss=loss_sum / updates, gradient_norm=norm)
             self._check(loss_sum, norm, step=line.step)
             if kept:
                 self.history.append(line)
