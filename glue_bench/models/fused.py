@@ -229,11 +229,11 @@ class _Pass:
     def _attend(self, query: Tensor, key: Tensor, *, value: Tensor, number: int) -> tuple[Tensor, ...]:
         """Return what `_attend_backward` needs, and the context, (K, H), of (K, H) queries and (T, H) others."""
         if self._fused.settings.attention_kernel == "torch":  # on padded blocks
-            kind = AttentionKind(heads=self._heads, scale=self._depth**-0.5, dropout=self._attention_p)
+            noise = Noise() if is_plain(query) else None
+            kind = AttentionKind(heads=self._heads, scale=self._depth**-0.5, dropout=self._attention_p, noise=noise)
             with torch.enable_grad():
                 q, k, v = leaves = [part.detach().requires_grad_() for part in (query, key, value)]
-                noise = Noise() if is_plain(query) else None
-                context = attend(q, key=k, value=v, batch=self._batch, kind=kind, noise=noise)
+                context = attend(q, key=k, value=v, batch=self._batch, kind=kind)
             return *leaves, context, context.detach()
         logsumexp = torch.empty(self._heads, len(query), device=query.device)
         saved = query, key, value, torch.empty_like(query), logsumexp

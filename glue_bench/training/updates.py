@@ -22,8 +22,7 @@ from glue_bench.models.trainable import trained
 from glue_bench.training.checkpoint import Snapshot
 from glue_bench.training.course import StepReport, rate_share
 from glue_bench.training.distributed import ALONE, Processes, SharedGradients
-from glue_bench.training.graphs import CudaCapture, Graphs
-from glue_bench.training.optimizer import IGNORED, Labels, Loss, choose_way
+from glue_bench.training.optimizer import IGNORED, Graphs, Labels, Loss, choose_capture, choose_way
 
 logger = logging.getLogger(__name__)
 
@@ -275,15 +274,6 @@ class Updates:
         kind = torch.float32 if self._layout.rows else torch.float64  # the former is what a buffer can hold
         numbers = torch.tensor(self._numbers(), dtype=kind)
         return numbers.pin_memory().to("cuda", non_blocking=True) if self._tally.is_cuda else numbers
-
-
-def choose_capture(
-    model: Classifier, settings: TrainerConfig, *, placement: Placement, processes: Processes
-) -> CudaCapture | None:
-    """Return what captures updates where that is possible: with fixed shapes, on a GPU, whole and in one process."""
-    alone = processes.count == settings.accumulation == 1
-    possible = placement.device.type == "cuda" and model.engine == "flat" and alone
-    return CudaCapture(placement.device) if possible and settings.graph == "auto" else None
 
 
 def shuffled_batches(rows: int, *, batch_size: int, seed: int, epoch: int) -> Iterator[NDArray[np.int64]]:
