@@ -215,8 +215,7 @@ def attend(query: Tensor, *, key: Tensor, value: Tensor, batch: FlatBatch, kind:
     Key and value are (T, H).
     """
     if is_plain(query):
-        mixed: Tensor = _Attention.apply(query, key, value, batch, kind)  # type: ignore[no-untyped-call]
-        return mixed
+        return _Attention.apply(query, key, value, batch, kind)  # type: ignore[no-any-return, no-untyped-call]
     heads, blocks = kind.heads, batch.blocks(kind.heads)
     entries, own = _enter((query, key, value), blocks, heads=heads)
     contexts = []

@@ -115,8 +115,7 @@ def count_wrong(device: torch.device) -> tuple[int, int]:
 
 def multiply_by_onednn(states: Tensor, weight: Tensor, *, bias: Tensor | None = None) -> Tensor:
     """Multiply (..., in) states by an (out, in) weight, in float32; knows no gradients."""
-    product: Tensor = torch.ops.mkldnn._linear_pointwise(states, weight, bias, "none", [], "")
-    return product
+    return torch.ops.mkldnn._linear_pointwise(states, weight, bias, "none", [], "")  # type: ignore[no-any-return]
 
 
 class OneDNNLinear(torch.autograd.Function):

@@ -38,19 +38,25 @@ def _squares(gradient, partial, count, BLOCK: tl.constexpr):
 
 
 @triton.jit
-def _row_of(ids, order, segments, tokens):
-    """Return the table's row of this program's segment; -1 if there are fewer segments."""
-    begin = tl.load(segments + tl.program_id(0))
-    row = tl.load(ids + tl.load(order + begin, mask=begin < tokens, other=0))
-    return tl.where(begin < tokens, row, -1)
+def _row_of(ids, order, segments, tokens, hidden, BLOCK: tl.constexpr):
+    """Return the table's row of this program's segment, its places, and which of them there are: none without a row.
+
+    The row is -1 if there are fewer segments. Without `ids` each program has a row.
+    """
+    if ids is None:
+        row = tl.program_id(0)
+    else:
+        begin = tl.load(segments + tl.program_id(0))
+        row = tl.load(ids + tl.load(order + begin, mask=begin < tokens, other=0))
+        row = tl.where(begin < tokens, row, -1)
+    columns = tl.arange(0, BLOCK)
+    return row, row.to(tl.int64) * hidden + columns, (row >= 0) & (columns < hidden)
 
 
 @triton.jit
 def _table_squares(gradient, partial, ids, order, segments, tokens, hidden, BLOCK: tl.constexpr):
-    row = _row_of(ids, order, segments, tokens)
-    columns = tl.arange(0, BLOCK)
-    value = load(gradient, tl.maximum(row, 0).to(tl.int64) * hidden + columns, columns < hidden)
-    value = tl.where(row >= 0, value, 0.0)
+    _, at, inside = _row_of(ids, order, segments, tokens, hidden, BLOCK)
+    value = load(gradient, at, inside)
     tl.store(partial + tl.program_id(0), tl.sum(value * value, 0))
 
 
@@ -85,8 +91,7 @@ def _adamw(
 ):  # fmt: skip
     """Update weights and their moments; or, ROWS, only those of the table's rows that the batch has."""
     if ROWS:
-        row, columns = _row_of(ids, order, segments, tokens), tl.arange(0, BLOCK)
-        at, inside = row.to(tl.int64) * hidden + columns, (row >= 0) & (columns < hidden)
+        row, at, inside = _row_of(ids, order, segments, tokens, hidden, BLOCK)
         tl.store(last + row, tl.load(made) + 1, mask=row >= 0)
     else:
         at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
@@ -106,15 +111,12 @@ def _adamw(
 @triton.jit
 def _catch_up(
     weights, first, second, last, history, made, ids, order, segments, tokens, hidden, exact,
-    beta1, beta2, epsilon, decay, ALL: tl.constexpr, BLOCK: tl.constexpr,
+    beta1, beta2, epsilon, decay, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    row = tl.program_id(0) if ALL else _row_of(ids, order, segments, tokens)
+    row, at, inside = _row_of(ids, order, segments, tokens, hidden, BLOCK)
     done = tl.load(made)
     since = tl.load(last + row, mask=row >= 0, other=0)
     if (row >= 0) & (since < done):
-        columns = tl.arange(0, BLOCK)
-        inside = columns < hidden
-        at = row.to(tl.int64) * hidden + columns
         w, m, v = load(weights, at, inside), load(first, at, inside), load(second, at, inside)
         end = tl.minimum(done, since + exact)
         for update in range(since + 1, end + 1):
@@ -153,23 +155,21 @@ class FlatAdamW:
         self._block = triton.next_power_of_2(self._hidden)
         # After so many updates without a gradient a momentum has faded.
         self._followed = math.ceil(math.log(_FADED) / math.log(beta1)) if beta1 else 1
-        self._batch: FlatBatch | None = None  # which has the rows of the table with a gradient; None: all have one
+        # What `_row_of` takes of the batch that has the rows of the table with a gradient; None: all have one.
+        self._words: tuple[Tensor, Tensor | None, Tensor | None, int] | None = None
 
     def zero(self, *, parts: int = 1) -> None:
         lazily = parts == 1 and self._settings.adamw_kernel == self._settings.embedding_kernel == "auto"
-        self._weights.overwrite, self._batch = True, None
-        self._fused.before = self.catch_up if lazily else None
+        self._weights.overwrite, self._words = True, None
+        self._fused.before = self.settle if lazily else None
         if not lazily:
             self.settle()
             self._fused.words.zero_()
 
-    def settle(self) -> None:
-        self.catch_up(None)
-
     def apply(self, scalars: Tensor) -> Tensor:
         norm = (self._by_torch if self._settings.adamw_kernel == "torch" else self._by_our_kernels)(scalars)
         self.made.add_(1)
-        if self._batch is None:
+        if self._words is None:
             self.last.copy_(self.made.expand_as(self.last))
         return norm
 
@@ -184,18 +184,19 @@ class FlatAdamW:
             self.made.fill_(int(state[f"step.{name.partition('.')[2]}"]))
         self.last.copy_(self.made.expand_as(self.last))
 
-    def catch_up(self, batch: FlatBatch | None) -> None:
+    def settle(self, batch: FlatBatch | None = None) -> None:
         """Make the missed updates of the rows that a batch has; of all rows without one."""
-        self._batch = batch
-        words = (self.last, self.last, self.last, self._rows) if batch is None else _words(batch)
+        self._words = None
+        if batch is not None:  # which can have as many segments of equal words as tokens
+            self._words = batch.input_ids, batch.word_order, batch.word_segments, len(batch.input_ids)
+        words = self._words or (None, None, None, self._rows)
         launch(
             _catch_up, (words[-1],), self._weights.master, self.first, self.second, self.last, self.history, self.made,
-            *words, self._hidden, self._followed, *self._numbers, ALL=batch is None, BLOCK=self._block, num_warps=8,
+            *words, self._hidden, self._followed, *self._numbers, BLOCK=self._block, num_warps=8,
         )  # fmt: skip
 
     def _by_our_kernels(self, scalars: Tensor) -> Tensor:
-        held, hidden, block = self._weights, self._hidden, self._block
-        words = None if self._batch is None else _words(self._batch)
+        held, hidden, block, words = self._weights, self._hidden, self._block, self._words
         rows, table = (words[-1], self._rows * hidden) if words else (0, 0)  # what `_table_adamw` updates
         partial, norm = (torch.empty(size, device=held.master.device) for size in (_PARTS + rows, 2))
         whole = held.master, self.first, self.second, held.gradient, held.low
@@ -233,8 +234,3 @@ class FlatAdamW:
             )  # fmt: skip
         held.refresh()
         return norm
-
-
-def _words(batch: FlatBatch) -> tuple[Tensor, Tensor | None, Tensor | None, int]:
-    """Return what `_row_of` takes; the last is how many segments of equal words a batch can have."""
-    return batch.input_ids, batch.word_order, batch.word_segments, len(batch.input_ids)

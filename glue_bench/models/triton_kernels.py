@@ -54,14 +54,11 @@ def _mix(x):
 @triton.jit
 def kept(seed, site, at, p):
     """Return 0 for dropped elements and 1 / (1 - p) for the others; a far cheaper draw than Philox's."""
-    mask = tl.full(at.shape, 1.0, tl.float32)
-    if p > 0:
-        key = tl.load(seed)
-        first = _mix(key.to(tl.uint32) + site.to(tl.uint32) * 0x9E3779B9)
-        second = _mix((key >> 32).to(tl.uint32) ^ first)
-        draw = _mix(_mix(at.to(tl.uint32) ^ first) + second)
-        mask = tl.where((draw >> 8).to(tl.float32) >= p * 16777216.0, 1.0 / (1.0 - p), 0.0)
-    return mask
+    key = tl.load(seed)
+    first = _mix(key.to(tl.uint32) + site.to(tl.uint32) * 0x9E3779B9)
+    second = _mix((key >> 32).to(tl.uint32) ^ first)
+    draw = _mix(_mix(at.to(tl.uint32) ^ first) + second)
+    return tl.where((draw >> 8).to(tl.float32) >= p * 16777216.0, 1.0 / (1.0 - p), 0.0)
 
 
 @triton.jit(do_not_specialize=["site"])
@@ -226,7 +223,7 @@ def attend(
     TILE: tl.constexpr, D: tl.constexpr,
 ):  # fmt: skip
     """Compute the context of queries, and what `attend_backward` needs; of `firsts`, each row has one."""
-    head = tl.program_id(1)
+    head, hidden = tl.program_id(1), depth * tl.num_programs(1)
     begin, length, first, queries = _row(starts, tl.program_id(0), count, firsts)
     at = tl.program_id(2) * TILE + tl.arange(0, TILE)
     if tl.program_id(2) * TILE < queries:
@@ -244,14 +241,13 @@ def attend(
             probs = tl.exp(scores - higher[:, None])
             fade = tl.exp(largest - higher)
             total = total * fade + tl.sum(probs, 1)
-            probs *= _mask(seed, site, head, count, first + at, keys, p)
+            if p > 0:
+                probs *= _mask(seed, site, head, count, first + at, keys, p)
             context = context * fade[:, None] + tl.dot(probs.to(v.dtype), v, input_precision="ieee")
             largest = higher
         total = tl.where(total > 0, total, 1.0)  # an absent row has no keys, and the context 0
         context /= total[:, None]
-        _store_slices(
-            out, context.to(out.dtype.element_ty), first, at, queries, depth * tl.num_programs(1), head, depth, D
-        )
+        _store_slices(out, context.to(out.dtype.element_ty), first, at, queries, hidden, head, depth, D)
         tl.store(logsumexp + head * count + first + at, largest + tl.log(total), mask=at < queries)
 
 
@@ -264,10 +260,14 @@ def _grad_scores(
     scores = tl.dot(q, tl.trans(k), input_precision="ieee") * scale
     real = (at < queries)[:, None] & (keys < length)[None, :]
     probs = tl.where(real, tl.exp(scores - shift[:, None]), 0.0)
-    mask = _mask(seed, site, head, count, first + at, keys, p)
-    grad_probs = tl.dot(grad, tl.trans(v), input_precision="ieee") * mask
+    grad_probs = tl.dot(grad, tl.trans(v), input_precision="ieee")
+    dropped = probs
+    if p > 0:
+        mask = _mask(seed, site, head, count, first + at, keys, p)
+        dropped = probs * mask
+        grad_probs *= mask
     common = tl.sum(grad.to(tl.float32) * context.to(tl.float32), 1)
-    return probs * mask, probs * (grad_probs - common[:, None]) * scale
+    return dropped, probs * (grad_probs - common[:, None]) * scale
 
 
 @triton.jit(do_not_specialize=["site", "firsts", "key_tiles"])

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 Labels = NDArray[np.int64] | NDArray[np.float64]  # class codes or scores
 IGNORED = -100  # in place of a class code
-_CLIP_EPSILON = 1e-6  # as in torch's clip_grads_with_norm_
 _STATE = ("step", "exp_avg", "exp_avg_sq")
 _WARM_UPS = 2  # updates of a shape that are made kernel by kernel: libraries get ready, and rare shapes stay so
 
@@ -82,9 +81,8 @@ class TorchAdamW:
         groups = [{"params": each, "weight_decay": key[0], "share": key[1]} for key, each in alike.items()]
         kinds = {parameter.device.type for parameter in self._parameters}
         self._fused, self._on_gpu = kinds <= {"cpu", "cuda"}, kinds == {"cuda"}
-        beta1, beta2 = settings.betas
-        how: dict[str, Any] = {"fused": self._fused, "capturable": self._on_gpu, "eps": settings.epsilon}
-        self.torch = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(beta1, beta2), **how)
+        how: dict[str, Any] = {"betas": settings.betas, "eps": settings.epsilon, "fused": self._fused}
+        self.torch = torch.optim.AdamW(groups, lr=settings.learning_rate, capturable=self._on_gpu, **how)
         # torch warns of updates outside of a graph, which are meant.
         self.torch._warned_capturable_if_run_uncaptured = True
 
@@ -102,8 +100,8 @@ class TorchAdamW:
         """
         norm = nn.utils.get_total_norm([p.grad for p in self._parameters if p.grad is not None])
         if self._limit and self._fused:
-            # The kernel divides as it reads, which saves a pass over all gradients.
-            self.torch.grad_scale = ((norm + _CLIP_EPSILON) / self._limit).clamp(min=1).float()  # type: ignore[attr-defined]
+            # As clip_grads_with_norm_, but the kernel divides as it reads, which saves a pass over all gradients.
+            self.torch.grad_scale = ((norm + 1e-6) / self._limit).clamp(min=1).float()  # type: ignore[attr-defined]
         elif self._limit:
             nn.utils.clip_grads_with_norm_(self._parameters, self._limit, norm)
         for group in self.torch.param_groups:
@@ -140,8 +138,7 @@ class LoweredAdamW(TorchAdamW):
     def logits(self, batch: Any) -> Tensor:
         """Return the logits of B rows, (B, outputs) in bfloat16."""
         with torch.autocast(next(iter(self.low.values())).device.type, enabled=False):
-            logits: Tensor = torch.func.functional_call(self._model, self.low, (batch,))
-        return logits
+            return torch.func.functional_call(self._model, self.low, (batch,))  # type: ignore[no-any-return]
 
     def zero(self, *, parts: int = 1) -> None:  # noqa: ARG002
         """Copy the float32 weights too, which the update before, a snapshot or a selected epoch may have changed."""
@@ -152,9 +149,9 @@ class LoweredAdamW(TorchAdamW):
 
     def apply(self, scalars: Tensor) -> Tensor:
         found = {name: weight.grad for name, weight in self.low.items() if weight.grad is not None}
-        exact = {name: torch.empty_like(self._trained[name]) for name in found}
-        torch._foreach_copy_(list(exact.values()), list(found.values()))
-        for name, gradient in exact.items():
+        exact = [torch.empty_like(self._trained[name]) for name in found]
+        torch._foreach_copy_(exact, list(found.values()))
+        for name, gradient in zip(found, exact, strict=True):
             self._trained[name].grad = gradient
         return super().apply(scalars)
 
@@ -206,34 +203,16 @@ def _why_torch(model: Classifier, settings: TrainerConfig, *, placement: Placeme
     return next((why for why, holds in reasons.items() if holds()), None)
 
 
-class CudaCapture:
-    """CUDA graphs that share one memory pool: what one leaves there, no other needs."""
-
-    def __init__(self, device: torch.device) -> None:
-        """Capture nothing yet."""
-        self._device, self._pool = device, torch.cuda.graph_pool_handle()
-
-    def capture(self, run: Callable[[], None]) -> Callable[[], None]:
-        """Record the kernels that `run` starts on the device; return what starts them again."""
-        graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream(self._device)
-        with torch.cuda.graph(graph, pool=self._pool, stream=stream, capture_error_mode="thread_local"):
-            run()
-        return graph.replay
-
-    def free(self) -> None:
-        """Forget everything, after a failure too."""
-        # A capture that failed may leave the generator in a state in which it refuses to work outside of a graph.
-        generator = torch.cuda.default_generators[self._device.index]
-        generator.graphsafe_set_state(generator.clone_state())
-        torch.cuda.empty_cache()
-
-
 class Graphs:
-    """The captured updates of a training, one for each shape of its batches."""
+    """The captured updates of a training, a CUDA graph for each shape of its batches.
 
-    def __init__(self, run: Callable[[Packed], None], *, capture: CudaCapture, placement: Placement) -> None:
+    They share one memory pool: what one leaves there, no other needs.
+    """
+
+    def __init__(self, run: Callable[[Packed], None], *, placement: Placement) -> None:
         """Capture nothing yet; `run` makes an update with a batch on the device."""
-        self._run, self._capture, self._placement = run, capture, placement
+        self._run, self._placement = run, placement
+        self._pool: Any = None
         self._seen = Counter[tuple[int, int]]()
         self._held = dict[tuple[int, int], tuple[Tensor, Callable[[], None]]]()
         self._words = ""  # why updates are made kernel by kernel from now on
@@ -252,7 +231,7 @@ class Graphs:
                 return False
             fixed, why = packed.to(self._placement.device, copy=True), ""
             try:  # this changes no weights
-                self._held[packed.key] = fixed.buffer, self._capture.capture(lambda: self._run(fixed))
+                self._held[packed.key] = fixed.buffer, self._capture(lambda: self._run(fixed))
             except Exception as error:  # whatever it is, the update can be made without a graph
                 why = f"{type(error).__name__}: {first_line(error)}"
             if why:  # here nothing keeps the failed attempt's tensors alive
@@ -268,15 +247,26 @@ class Graphs:
         """Free all graphs, and make no more."""
         if not self._words:
             self._held.clear()
-            self._capture.free()
+            self._free()
             self._words = f"off: {why}"
             logger.warning("graphs of updates are not used from here on, which is slower: %s", why)
 
+    def _capture(self, run: Callable[[], None]) -> Callable[[], None]:
+        """Record the kernels that `run` starts on the device; return what starts them again."""
+        graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream(self._placement.device)
+        with torch.cuda.graph(graph, pool=self._pool, stream=stream, capture_error_mode="thread_local"):
+            run()
+        self._pool = graph.pool()
+        return graph.replay
 
-def choose_capture(
-    model: Classifier, settings: TrainerConfig, *, placement: Placement, processes: Processes
-) -> CudaCapture | None:
-    """Return what captures updates where that is possible: with fixed shapes, on a GPU, whole and in one process."""
+    def _free(self) -> None:
+        # A capture that failed may leave the generator in a state in which it refuses to work outside of a graph.
+        generator = torch.cuda.default_generators[self._placement.device.index]
+        generator.graphsafe_set_state(generator.clone_state())
+        torch.cuda.empty_cache()
+
+
+def may_capture(model: Classifier, settings: TrainerConfig, *, placement: Placement, processes: Processes) -> bool:
+    """Return whether updates are captured: where shapes are fixed, on a GPU, whole and in one process."""
     alone = processes.count == settings.accumulation == 1
-    possible = placement.device.type == "cuda" and model.engine == "flat" and alone
-    return CudaCapture(placement.device) if possible and settings.graph == "auto" else None
+    return placement.device.type == "cuda" and model.engine == "flat" and alone and settings.graph == "auto"

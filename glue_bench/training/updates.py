@@ -22,7 +22,7 @@ from glue_bench.models.trainable import trained
 from glue_bench.training.checkpoint import Snapshot
 from glue_bench.training.course import StepReport, rate_share
 from glue_bench.training.distributed import ALONE, Processes, SharedGradients
-from glue_bench.training.optimizer import IGNORED, Graphs, Labels, Loss, choose_capture, choose_way
+from glue_bench.training.optimizer import IGNORED, Graphs, Labels, Loss, choose_way, may_capture
 
 logger = logging.getLogger(__name__)
 
@@ -60,8 +60,7 @@ class Updates:
         self._forward, self.optimizer, self.kernels = choose_way(
             model, settings, rows=self._rows, updates=self.total, placement=placement, processes=processes
         )
-        outputs = model.config.num_labels or 1
-        self._loss = Loss(labels, outputs=outputs, settings=settings, device=placement.device)
+        self._loss = Loss(labels, outputs=model.config.num_labels or 1, settings=settings, device=placement.device)
         # The sum of the losses since the last line of the history, and the norm of the last gradient, before clipping.
         self._tally = torch.zeros(2, device=placement.device)
         self.history = list[StepReport]()
@@ -70,8 +69,8 @@ class Updates:
         # What is known of lines whose tally is on its way to the host, the tally, when it is there, how many losses it
         # sums up, and whether the line belongs to the history.
         self._unread = list[tuple[dict[str, Any], Tensor, torch.cuda.Event | None, int, bool]]()
-        capture = choose_capture(model, settings, placement=placement, processes=processes)
-        self.graphs = Graphs(self._make, capture=capture, placement=placement) if capture else None
+        captured = may_capture(model, settings, placement=placement, processes=processes)
+        self.graphs = Graphs(self._make, placement=placement) if captured else None
 
     @property
     def epoch(self) -> int:
@@ -126,7 +125,10 @@ class Updates:
                 if not is_out_of_memory(error) or (retried and self.micro_batches >= len(batch[self._own])):
                     raise
             else:
-                self._apply(loss, self._scalars())
+                kind = torch.float32 if self._layout.rows else torch.float64  # the former is what a buffer can hold
+                scalars = torch.tensor(self._numbers(), dtype=kind)
+                on_gpu = self._tally.is_cuda
+                self._apply(loss, scalars.pin_memory().to("cuda", non_blocking=True) if on_gpu else scalars)
                 break
             # Outside of the except block, because its traceback keeps the failed attempt's tensors alive.
             self.optimizer.zero()
@@ -210,10 +212,9 @@ class Updates:
 
     def untouched_decay(self, steps: int) -> float:
         """Return the factor by which `steps` updates shrink a row of the embedding table that never has a gradient."""
-        base: Any = self._model.whole.base_model
-        table = base.get_input_embeddings().weight
+        words: Any = self._model.whole.base_model.get_input_embeddings()  # type: ignore[operator]
         layers = int(getattr(self._model.config, "num_hidden_layers", 0))
-        share = self.settings.layer_decay ** (layers + 1) if table.requires_grad else 0.0
+        share = self.settings.layer_decay ** (layers + 1) if words.weight.requires_grad else 0.0
         return math.prod(1 - self._rate(step) * share * self.settings.weight_decay for step in range(steps))
 
     def _rate(self, step: int) -> float:
@@ -268,12 +269,6 @@ class Updates:
     def _numbers(self) -> list[float]:
         """Return the scalars of the next update, as an optimiser takes them."""
         return [self._rate(self.done), *(1 - beta ** (self.done + 1) for beta in self.settings.betas)]
-
-    def _scalars(self) -> Tensor:
-        """Return the same on the device of the optimiser's scalars."""
-        kind = torch.float32 if self._layout.rows else torch.float64  # the former is what a buffer can hold
-        numbers = torch.tensor(self._numbers(), dtype=kind)
-        return numbers.pin_memory().to("cuda", non_blocking=True) if self._tally.is_cuda else numbers
 
 
 def shuffled_batches(rows: int, *, batch_size: int, seed: int, epoch: int) -> Iterator[NDArray[np.int64]]:
