@@ -39,7 +39,7 @@ from glue_bench.models.families import family_of, max_positions, padding_id
 from glue_bench.models.kernels import AttentionKind, FlatBatch, Noise, attend, drop, look_up, pick
 from glue_bench.models.packing import Rows
 from glue_bench.models.padded import name_of, padded_logits, rectangle
-from glue_bench.models.products import OneDNNLinear, is_onednn
+from glue_bench.models.products import OneDNNLinear, used
 from glue_bench.text import first_line
 
 _NAME = "glue_bench_flat"  # of our attention, in transformers' tables
@@ -157,8 +157,8 @@ class FlatModel:
         kept = pick(states, batch.first) if parts.last else states
         query, key, value = parts.query(kept), parts.key(states), parts.value(states)
         heads, dropout = parts.heads, parts.attention_dropout.p if parts.attention_dropout.training else 0.0
-        kind = AttentionKind(heads=heads, scale=(query.shape[-1] // heads) ** -0.5, dropout=dropout)
-        context = attend(query, key=key, value=value, batch=batch, kind=kind, noise=noise)
+        kind = AttentionKind(heads=heads, scale=(query.shape[-1] // heads) ** -0.5, dropout=dropout, noise=noise)
+        context = attend(query, key=key, value=value, batch=batch, kind=kind)
         mixed, dropped = parts.projection(context), getattr(parts, "projection_dropout", None)  # DistilBERT has none
         mixed = drop(mixed, dropped, noise=noise, residual=kept) if dropped else mixed + kept
         attended = parts.attention_norm(mixed)
@@ -270,7 +270,7 @@ def _use_rectangles(base: nn.Module) -> None:
 
 
 def _linear(_: Pass, original: Callable[..., Any], *states: Tensor, module: nn.Linear) -> Any:
-    if not is_onednn() or not kernels.is_plain(states[0]):
+    if used.get() != "onednn" or not kernels.is_plain(states[0]):
         return original(*states)
     return OneDNNLinear.apply(*states, module.weight, module.bias)  # type: ignore[no-untyped-call]
 
@@ -292,9 +292,10 @@ def _attend(module: nn.Module, query: Tensor, *rest: Any, **settings: Any) -> An
     shared = [part.repeat_interleave(heads // part.shape[1], dim=1) for part in rest[:2]]
     flat = [part[0].transpose(0, 1).reshape(-1, heads * part.shape[-1]) for part in (query, *shared)]
     scale, window = settings.get("scaling") or size**-0.5, settings.get("sliding_window")
-    kind = AttentionKind(heads=heads, scale=scale, dropout=settings.get("dropout", 0.0), window=window)
+    dropout = settings.get("dropout", 0.0)
+    kind = AttentionKind(heads=heads, scale=scale, dropout=dropout, window=window, noise=now.noise)
     batch = cast(FlatBatch, now.batch)  # only a transformer attends, and runs on one
-    context = attend(flat[0], key=flat[1], value=flat[2], batch=batch, kind=kind, noise=now.noise)
+    context = attend(flat[0], key=flat[1], value=flat[2], batch=batch, kind=kind)
     return context.view(1, len(context), heads, -1), None
 
 

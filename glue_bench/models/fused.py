@@ -136,7 +136,7 @@ class _Pass:
         tables = [exact[f"{name}.{kind}_embeddings.weight"] for kind in _TABLES]
         inputs = *tables, batch.input_ids, batch.position_ids, batch.token_type_ids
         like = self._weights.low.new_empty(len(batch.input_ids), tables[0].shape[1])
-        self._embedded = self._normed(ours.embed, name, inputs, like=like, site=0)
+        self._embedded = self._normed(name, inputs, like=like, site=0)
         hidden = self._embedded.out
         for number in range(self._last + 1):
             hidden = self._layer(number, hidden)
@@ -219,11 +219,11 @@ class _Pass:
     def _attend(self, query: Tensor, key: Tensor, *, value: Tensor, number: int) -> tuple[Tensor, ...]:
         """Return what `_attend_backward` needs, and the context, (K, H), of (K, H) queries and (T, H) others."""
         if self._fused.settings.attention_kernel == "torch":  # on padded blocks
-            kind = AttentionKind(heads=self._heads, scale=self._depth**-0.5, dropout=self._attention_p)
+            noise = Noise() if is_plain(query) else None
+            kind = AttentionKind(heads=self._heads, scale=self._depth**-0.5, dropout=self._attention_p, noise=noise)
             with torch.enable_grad():
                 q, k, v = leaves = [part.detach().requires_grad_() for part in (query, key, value)]
-                noise = Noise() if is_plain(query) else None
-                context = attend(q, key=k, value=v, batch=self._batch, kind=kind, noise=noise)
+                context = attend(q, key=k, value=v, batch=self._batch, kind=kind)
             return *leaves, context, context.detach()
         logsumexp = torch.empty(self._heads, len(query), device=query.device)
         saved = query, key, value, torch.empty_like(query), logsumexp
@@ -256,18 +256,21 @@ class _Pass:
         weight, bias = (self._weights.joined(f"{name}.{kind}", parts=parts) for kind in ("weight", "bias"))
         return functional.linear(hidden, weight, bias).chunk(parts, dim=1)
 
-    def _normed(self, kernel: Any, name: str, inputs: Sequence[Tensor], *, like: Tensor, site: int) -> Normed:
-        """Apply `embed` or `add_norm`, which make rows like those of `like`, (T, H)."""
+    def _normed(self, name: str, inputs: Sequence[Tensor | None], *, like: Tensor, site: int) -> Normed:
+        """Apply `add_norm` to its first six arguments, which makes rows like those of `like`, (T, H)."""
         (rows, hidden), (mean, rstd) = like.shape, torch.empty(2, len(like), device=like.device)
         made = Normed(torch.empty_like(like), torch.empty_like(like), mean, rstd)
         norm = (self._weights.exact[f"{name}.LayerNorm.{kind}"] for kind in ("weight", "bias"))
         numbers = self._seed, site, self._p, float(self._config.layer_norm_eps), hidden
-        ours.launch(kernel, (rows,), *inputs, *norm, *made, *numbers, BLOCK=triton.next_power_of_2(hidden))
+        ours.launch(
+            ours.add_norm, (rows,), *inputs, *norm, *made, *numbers, EMBED=inputs[-1] is not None,
+            BLOCK=triton.next_power_of_2(hidden),
+        )  # fmt: skip
         return made
 
     def _add_norm(self, name: str, branch: Tensor, *, residual: Tensor, site: int) -> Normed:
         (branch,) = self._project(branch, f"{name}.dense")
-        return self._normed(ours.add_norm, name, (branch, residual), like=branch, site=site)
+        return self._normed(name, (branch, residual, *[None] * 4), like=branch, site=site)
 
     def _norm_backward(self, name: str, grads: Sequence[Tensor], *, normed: Normed, site: int) -> tuple[Tensor, Tensor]:
         """Return the gradients of a layer norm's input and of the branch that was dropped into it, if one was.

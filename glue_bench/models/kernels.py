@@ -206,18 +206,16 @@ class AttentionKind:
     scale: float  # of the scores
     dropout: float = 0.0  # of the attention's probabilities; 0 in evaluation
     window: int | None = None  # keys at this distance from a query, and farther, are ignored
+    noise: Noise | None = None  # draws the masks of dropout for the CPU's own operation, which has none without it
 
 
-def attend(
-    query: Tensor, *, key: Tensor, value: Tensor, batch: FlatBatch, kind: AttentionKind, noise: Noise | None
-) -> Tensor:
+def attend(query: Tensor, *, key: Tensor, value: Tensor, batch: FlatBatch, kind: AttentionKind) -> Tensor:
     """Compute the attention within each row, in the shape of its query: (T, H), or (B, H) for the first tokens alone.
 
     Key and value are (T, H).
     """
     if is_plain(query):
-        mixed: Tensor = _Attention.apply(query, key, value, batch, (kind, noise))  # type: ignore[no-untyped-call]
-        return mixed
+        return _Attention.apply(query, key, value, batch, kind)  # type: ignore[no-any-return, no-untyped-call]
     heads, blocks = kind.heads, batch.blocks(kind.heads)
     entries, own = _enter((query, key, value), blocks, heads=heads)
     contexts = []
@@ -275,11 +273,8 @@ class _Attention(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, query: Tensor, key: Tensor, value: Tensor, batch: FlatBatch, how: tuple[AttentionKind, Noise | None]
-    ) -> Tensor:
-        kind, noise = how
-        heads, dropout, blocks = kind.heads, kind.dropout if noise else 0.0, batch.blocks(kind.heads)
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, batch: FlatBatch, kind: AttentionKind) -> Tensor:
+        heads, noise, blocks = kind.heads, kind.noise if kind.dropout else None, batch.blocks(kind.heads)
         entries, own = _enter((query, key, value), blocks, heads=heads)
         context = torch.empty_like(entries[0])
         attention_probs, masks, unread = [], [], query.new_zeros(())  # by baddbmm, where beta=0
@@ -290,11 +285,10 @@ class _Attention(torch.autograd.Function):
             if (visible := block.within(kind.window)) is not None:
                 scores.view(-1, heads, *scores.shape[1:]).masked_fill_(~visible, -math.inf)
             attention_probs.append(torch.softmax(scores, -1))  # (N * A, L or 1, L)
-            drawn = noise if dropout and block.entries.start < filler else None
-            masks.append(drawn.mask(scores, dropout) if drawn else unread)
-            torch.bmm(attention_probs[-1] * masks[-1] if dropout else attention_probs[-1], v, out=out)
+            masks.append(noise.mask(scores, kind.dropout) if noise and block.entries.start < filler else unread)
+            torch.bmm(attention_probs[-1] * masks[-1] if noise else attention_probs[-1], v, out=out)
         ctx.save_for_backward(*entries, *attention_probs, *masks)
-        ctx.blocks, ctx.own, ctx.kind, ctx.dropout = blocks, own, kind, dropout
+        ctx.blocks, ctx.own, ctx.kind, ctx.dropout = blocks, own, kind, noise is not None
         return _leave(context, blocks, heads=heads)
 
     @staticmethod

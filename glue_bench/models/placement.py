@@ -64,8 +64,11 @@ class Placement:
         shape and rounds the probability of dropout.
         """
         if self.device.type == "cpu":
-            with products.using(self.products):
+            before = products.used.set(self.products)  # in this context and thread, backward passes included
+            try:
                 yield
+            finally:
+                products.used.reset(before)
             return
         exact, cudnn = torch.are_deterministic_algorithms_enabled(), torch.backends.cuda.cudnn_sdp_enabled()  # type: ignore[no-untyped-call]
         torch.backends.cuda.enable_cudnn_sdp(False)

@@ -7,12 +7,10 @@ layers call oneDNN themselves, in a context: no setting of torch changes. Both a
 machine some runs of a sweep would be computed in another way than the rest.
 """
 
-import contextlib
 import functools
 import itertools
 import os
 import time
-from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -31,7 +29,7 @@ _ROWS, _IN, _OUT, _CHECKED, _REPEATS = 192, 384, 512, 64, 3
 _MOST_ERROR_OF_BFLOAT16 = 1e-2  # of right ones it is 2e-3
 _TOKENS, _WIDTHS = (256, 1280), (384, 768, 1024)  # of a batch, and of encoders
 
-_used: ContextVar[str] = ContextVar("products", default="torch")
+used: ContextVar[str] = ContextVar("products", default="torch")  # onednn or torch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +57,11 @@ def probe() -> Probe:
     pairs = (states, weight), (gradient, weight.t()), (gradient.t(), states.t())
     torch.set_num_threads(1)
     try:
-        error = max(_error(*pair) for pair in pairs)
+        errors = []
+        for left, right in pairs:
+            found, few = multiply_by_onednn(left, right)[:, :_CHECKED].double(), right[:_CHECKED].double()
+            expected = left.double() @ few.t()
+            errors.append(float((found - expected).norm() / expected.norm()))
         seconds = {multiply: float("inf") for multiply in (multiply_by_onednn, functional.linear)}
         for _ in range(_REPEATS):
             for multiply, least in seconds.items():
@@ -71,10 +73,10 @@ def probe() -> Probe:
         return Probe(error=float("inf"))
     finally:
         torch.set_num_threads(threads)
-    rates = [2e-9 * len(pairs) * _ROWS * _IN * _OUT / max(found, 1e-9) for found in seconds.values()]
+    rates = [2e-9 * len(pairs) * _ROWS * _IN * _OUT / max(least, 1e-9) for least in seconds.values()]
     wide = torch.backends.cpu.get_cpu_capability() == "AVX512" and torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
     wider = wide and processor_fact("vendor_id") not in ("GenuineIntel", "")  # for whose processors alone MKL uses it
-    return Probe(error=error, wider=wider, onednn=rates[0], torch=rates[1])
+    return Probe(error=max(errors), wider=wider, onednn=rates[0], torch=rates[1])
 
 
 def choose_products(wanted: str, *, before: str = "") -> str:
@@ -111,25 +113,9 @@ def count_wrong(device: torch.device) -> tuple[int, int]:
     return int((~right).sum()), len(right)
 
 
-@contextlib.contextmanager
-def using(products: str) -> Iterator[None]:
-    """Compute by these products in this context and thread, backward passes included."""
-    token = _used.set(products)
-    try:
-        yield
-    finally:
-        _used.reset(token)
-
-
-def is_onednn() -> bool:
-    """Return whether oneDNN's products are used here."""
-    return _used.get() == "onednn"
-
-
 def multiply_by_onednn(states: Tensor, weight: Tensor, *, bias: Tensor | None = None) -> Tensor:
     """Multiply (..., in) states by an (out, in) weight, in float32; knows no gradients."""
-    product: Tensor = torch.ops.mkldnn._linear_pointwise(states, weight, bias, "none", [], "")
-    return product
+    return torch.ops.mkldnn._linear_pointwise(states, weight, bias, "none", [], "")  # type: ignore[no-any-return]
 
 
 class OneDNNLinear(torch.autograd.Function):
@@ -151,9 +137,3 @@ class OneDNNLinear(torch.autograd.Function):
         columns = states.reshape(-1, states.shape[-1]).t()
         grad_weight = multiply_by_onednn(flat.t(), columns) if needed[1] else None
         return grad_states, grad_weight, flat.sum(0) if needed[2] else None
-
-
-def _error(left: Tensor, right: Tensor) -> float:
-    found, few = multiply_by_onednn(left, right)[:, :_CHECKED].double(), right[:_CHECKED].double()
-    expected = left.double() @ few.t()
-    return float((found - expected).norm() / expected.norm())

@@ -1,10 +1,12 @@
 """What is minimised, and by what: the loss of a batch, and AdamW, by our own kernels on a GPU, or by torch's.
 
-The methods of `TorchAdamW` are also those of our `triton_adamw.FlatAdamW`.
+The methods of `TorchAdamW` are also those of our `triton_adamw.FlatAdamW`. On a GPU all kernels of an update start at
+once, by a graph that was captured from an earlier one.
 """
 
 import importlib.util
-from collections import defaultdict
+import logging
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +19,10 @@ from torch.nn import functional
 from glue_bench.config.schema import TrainerConfig
 from glue_bench.models.classifier import HEAD_KEY, Classifier
 from glue_bench.models.families import family_of
-from glue_bench.models.packing import Rows
+from glue_bench.models.packing import Packed, Rows
 from glue_bench.models.placement import Placement
 from glue_bench.models.trainable import rate_shares, trained
-from glue_bench.text import first_line
+from glue_bench.text import first_line, plural
 from glue_bench.training.distributed import Processes
 
 if TYPE_CHECKING:
@@ -28,8 +30,10 @@ if TYPE_CHECKING:
 
 Labels = NDArray[np.int64] | NDArray[np.float64]  # class codes or scores
 IGNORED = -100  # in place of a class code
-_CLIP_EPSILON = 1e-6  # as in torch's clip_grads_with_norm_
 _STATE = ("step", "exp_avg", "exp_avg_sq")
+_WARM_UPS = 2  # updates of a shape that are made kernel by kernel: libraries get ready, and rare shapes stay so
+
+logger = logging.getLogger(__name__)
 
 
 class Loss:
@@ -76,9 +80,8 @@ class TorchAdamW:
         groups = [{"params": each, "weight_decay": key[0], "share": key[1]} for key, each in alike.items()]
         kinds = {parameter.device.type for parameter in self._parameters}
         self._fused, self._on_gpu = kinds <= {"cpu", "cuda"}, kinds == {"cuda"}
-        beta1, beta2 = settings.betas
-        how: dict[str, Any] = {"fused": self._fused, "capturable": self._on_gpu, "eps": settings.epsilon}
-        self.torch = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(beta1, beta2), **how)
+        how: dict[str, Any] = {"betas": settings.betas, "eps": settings.epsilon, "fused": self._fused}
+        self.torch = torch.optim.AdamW(groups, lr=settings.learning_rate, capturable=self._on_gpu, **how)
         # torch warns of updates outside of a graph, which are meant.
         self.torch._warned_capturable_if_run_uncaptured = True
 
@@ -96,8 +99,8 @@ class TorchAdamW:
         """
         norm = nn.utils.get_total_norm([p.grad for p in self._parameters if p.grad is not None])
         if self._limit and self._fused:
-            # The kernel divides as it reads, which saves a pass over all gradients.
-            self.torch.grad_scale = ((norm + _CLIP_EPSILON) / self._limit).clamp(min=1).float()  # type: ignore[attr-defined]
+            # As clip_grads_with_norm_, but the kernel divides as it reads, which saves a pass over all gradients.
+            self.torch.grad_scale = ((norm + 1e-6) / self._limit).clamp(min=1).float()  # type: ignore[attr-defined]
         elif self._limit:
             nn.utils.clip_grads_with_norm_(self._parameters, self._limit, norm)
         for group in self.torch.param_groups:
@@ -128,15 +131,13 @@ class LoweredAdamW(TorchAdamW):
         """Copy the weights of a model, which is on its device; errors as in `TorchAdamW`."""
         super().__init__(model, settings)
         self._model, weights = model, dict(model.named_parameters())
-        self.low = {name: each.detach().to(torch.bfloat16, copy=True) for name, each in weights.items()}
-        for name, weight in weights.items():
-            self.low[name].requires_grad_(weight.requires_grad)
+        copies = {name: weight.detach().to(torch.bfloat16, copy=True) for name, weight in weights.items()}
+        self.low = {name: copy.requires_grad_(weights[name].requires_grad) for name, copy in copies.items()}
 
     def logits(self, batch: Any) -> Tensor:
         """Return the logits of B rows, (B, outputs) in bfloat16."""
         with torch.autocast(next(iter(self.low.values())).device.type, enabled=False):
-            logits: Tensor = torch.func.functional_call(self._model, self.low, (batch,))
-        return logits
+            return torch.func.functional_call(self._model, self.low, (batch,))  # type: ignore[no-any-return]
 
     def zero(self, *, parts: int = 1) -> None:  # noqa: ARG002
         """Copy the float32 weights too, which the update before, a snapshot or a selected epoch may have changed."""
@@ -147,9 +148,9 @@ class LoweredAdamW(TorchAdamW):
 
     def apply(self, scalars: Tensor) -> Tensor:
         found = {name: weight.grad for name, weight in self.low.items() if weight.grad is not None}
-        exact = {name: torch.empty_like(self._trained[name]) for name in found}
-        torch._foreach_copy_(list(exact.values()), list(found.values()))
-        for name, gradient in exact.items():
+        exact = [torch.empty_like(self._trained[name]) for name in found]
+        torch._foreach_copy_(exact, list(found.values()))
+        for name, gradient in zip(found, exact, strict=True):
             self._trained[name].grad = gradient
         return super().apply(scalars)
 
@@ -199,3 +200,72 @@ def _why_torch(model: Classifier, settings: TrainerConfig, *, placement: Placeme
         "some parameters are frozen": lambda: not all(each.requires_grad for each in model.parameters()),
     }
     return next((why for why, holds in reasons.items() if holds()), None)
+
+
+class Graphs:
+    """The captured updates of a training, a CUDA graph for each shape of its batches.
+
+    They share one memory pool: what one leaves there, no other needs.
+    """
+
+    def __init__(self, run: Callable[[Packed], None], *, placement: Placement) -> None:
+        """Capture nothing yet; `run` makes an update with a batch on the device."""
+        self._run, self._placement = run, placement
+        self._pool: Any = None
+        self._seen = Counter[tuple[int, int]]()
+        self._held = dict[tuple[int, int], tuple[Tensor, Callable[[], None]]]()
+        self._words = ""  # why updates are made kernel by kernel from now on
+
+    def __str__(self) -> str:
+        """Say what was captured, or why nothing is used, for the record."""
+        return self._words or plural(len(self._held), "shape")
+
+    def replay(self, packed: Packed, *, seed: int) -> bool:
+        """Make the update of a batch, if its shape is captured or can be now; False: nothing was done."""
+        if self._words:
+            return False
+        if packed.key not in self._held:
+            self._seen[packed.key] += 1
+            if self._seen[packed.key] <= _WARM_UPS:
+                return False
+            fixed, why = packed.to(self._placement.device, copy=True), ""
+            try:  # this changes no weights
+                self._held[packed.key] = fixed.buffer, self._capture(lambda: self._run(fixed))
+            except Exception as error:  # whatever it is, the update can be made without a graph
+                why = f"{type(error).__name__}: {first_line(error)}"
+            if why:  # here nothing keeps the failed attempt's tensors alive
+                self.give_up(why)
+                return False
+        buffer, replay = self._held[packed.key]
+        buffer.copy_(packed.buffer, non_blocking=True)
+        self._placement.seed(seed)
+        replay()
+        return True
+
+    def give_up(self, why: str) -> None:
+        """Free all graphs, and make no more."""
+        if not self._words:
+            self._held.clear()
+            self._free()
+            self._words = f"off: {why}"
+            logger.warning("graphs of updates are not used from here on, which is slower: %s", why)
+
+    def _capture(self, run: Callable[[], None]) -> Callable[[], None]:
+        """Record the kernels that `run` starts on the device; return what starts them again."""
+        graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream(self._placement.device)
+        with torch.cuda.graph(graph, pool=self._pool, stream=stream, capture_error_mode="thread_local"):
+            run()
+        self._pool = graph.pool()
+        return graph.replay
+
+    def _free(self) -> None:
+        # A capture that failed may leave the generator in a state in which it refuses to work outside of a graph.
+        generator = torch.cuda.default_generators[self._placement.device.index]
+        generator.graphsafe_set_state(generator.clone_state())
+        torch.cuda.empty_cache()
+
+
+def may_capture(model: Classifier, settings: TrainerConfig, *, placement: Placement, processes: Processes) -> bool:
+    """Return whether updates are captured: where shapes are fixed, on a GPU, whole and in one process."""
+    alone = processes.count == settings.accumulation == 1
+    return placement.device.type == "cuda" and model.engine == "flat" and alone and settings.graph == "auto"

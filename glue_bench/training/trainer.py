@@ -183,7 +183,7 @@ class _Keeper:
         if self.selection and "selection" not in facts:
             raise ValueError("its selection is missing")
         own = facts.get("selection", {"epoch": 0, "step": 0, "scores": []})
-        chosen = updates.last_of_epoch(own["epoch"])
+        chosen = min(own["epoch"] * updates.per_epoch, total)
         counts: list[tuple[str, float, float, float]] = [
             ("step", step, 1, total),
             ("loss_steps", facts["loss_steps"], 0, step),

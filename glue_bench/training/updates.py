@@ -1,7 +1,6 @@
 """The updates of a training: which rows, which learning rate, what the history says; and their state for snapshots."""
 
 import dataclasses
-import functools
 import itertools
 import logging
 import math
@@ -23,8 +22,7 @@ from glue_bench.models.trainable import trained
 from glue_bench.training.checkpoint import Snapshot
 from glue_bench.training.course import StepReport, rate_share
 from glue_bench.training.distributed import ALONE, Processes, SharedGradients
-from glue_bench.training.graphs import CudaCapture, Graphs
-from glue_bench.training.optimizer import IGNORED, Labels, Loss, choose_way
+from glue_bench.training.optimizer import IGNORED, Graphs, Labels, Loss, choose_way, may_capture
 
 logger = logging.getLogger(__name__)
 
@@ -47,9 +45,9 @@ class Updates:
         processes: Processes = ALONE,
     ) -> None:
         """Prepare the rows, with (n,) class codes or scores, of which each process trains on its share of a batch."""
-        self._per_epoch = math.ceil(len(encoded) / settings.batch_size)
-        self.total = settings.updates or self._per_epoch * settings.epochs
-        self.epochs = math.ceil(self.total / self._per_epoch)  # begun, unless patience ends before
+        self.per_epoch = math.ceil(len(encoded) / settings.batch_size)
+        self.total = settings.updates or self.per_epoch * settings.epochs
+        self.epochs = math.ceil(self.total / self.per_epoch)  # begun, unless patience ends before
         self.done = self.tokens = 0
         self.micro_batches = settings.accumulation  # that a batch is split into
         self._model, self.settings, self._placement = model, settings, placement
@@ -62,18 +60,17 @@ class Updates:
         self._forward, self.optimizer, self.kernels = choose_way(
             model, settings, rows=self._rows, updates=self.total, placement=placement, processes=processes
         )
-        outputs = model.config.num_labels or 1
-        self._loss = Loss(labels, outputs=outputs, settings=settings, device=placement.device)
+        self._loss = Loss(labels, outputs=model.config.num_labels or 1, settings=settings, device=placement.device)
         # The sum of the losses since the last line of the history, and the norm of the last gradient, before clipping.
         self._tally = torch.zeros(2, device=placement.device)
         self.history = list[StepReport]()
         self.on_step: Callable[[StepReport], None] = lambda _: None  # called for every line, also if it is not kept
         self._loss_steps = 0  # updates since the last line of the history
-        # Lines whose tally is on its way to the host, when it is there, how many losses it sums up, and whether the
-        # line belongs to the history.
-        self._unread = list[tuple[Callable[..., StepReport], Tensor, torch.cuda.Event | None, int, bool]]()
-        capture = choose_capture(model, settings, placement=placement, processes=processes)
-        self.graphs = Graphs(self._make, capture=capture, placement=placement) if capture else None
+        # What is known of lines whose tally is on its way to the host, the tally, when it is there, how many losses it
+        # sums up, and whether the line belongs to the history.
+        self._unread = list[tuple[dict[str, Any], Tensor, torch.cuda.Event | None, int, bool]]()
+        captured = may_capture(model, settings, placement=placement, processes=processes)
+        self.graphs = Graphs(self._make, placement=placement) if captured else None
 
     @property
     def epoch(self) -> int:
@@ -82,17 +79,13 @@ class Updates:
 
     def epochs_after(self, step: int) -> tuple[int, int]:
         """Return how many epochs have begun and how many have ended after `step` updates."""
-        begun = math.ceil(step / self._per_epoch)
-        return begun, begun if step == self.total else step // self._per_epoch
-
-    def last_of_epoch(self, epoch: int) -> int:
-        """Return the number of updates after an epoch, the first being 1."""
-        return min(epoch * self._per_epoch, self.total)
+        begun = math.ceil(step / self.per_epoch)
+        return begun, begun if step == self.total else step // self.per_epoch
 
     @property
     def ends_epoch(self) -> bool:
         """Whether the last update was the last of an epoch."""
-        return self.done == self.last_of_epoch(self.epoch)
+        return self.done in (self.epoch * self.per_epoch, self.total)
 
     @property
     def ends_line(self) -> bool:
@@ -103,10 +96,9 @@ class Updates:
     @property
     def is_scored(self) -> bool:
         """Whether the dev set is scored after the last update."""
-        every = self.settings.eval_every
-        if every is None or every == "epoch":
-            return every is not None and self.ends_epoch
-        return self.done % int(every) == 0 or self.done == self.total
+        if (every := self.settings.eval_every) == "epoch":
+            return self.ends_epoch
+        return every is not None and (self.done % int(every) == 0 or self.done == self.total)
 
     def batches(self, *, order: int) -> Iterator[NDArray[np.int64]]:
         """Yield the rows of every remaining update, in the order that the seed stream `order` gives each epoch."""
@@ -183,13 +175,12 @@ class Updates:
         late = self._placement.asynchronous
         if late and not self.ends_line:
             return
-        counts: dict[str, Any] = {"step": self.done, "steps": self.total, "epoch": self.epoch}
-        rate, speed = self._rate(self.done - 1), self.tokens / seconds
-        line = functools.partial(StepReport, **counts, learning_rate=rate, tokens_per_second=speed)
+        known: dict[str, Any] = {"step": self.done, "steps": self.total, "epoch": self.epoch}
+        known |= {"learning_rate": self._rate(self.done - 1), "tokens_per_second": self.tokens / seconds}
         on_gpu = self._tally.is_cuda
         values = torch.empty(2, pin_memory=on_gpu).copy_(self._tally, non_blocking=on_gpu)
         copied = torch.cuda.current_stream().record_event() if on_gpu else None
-        self._unread.append((line, values, copied, self._loss_steps, self.ends_line))
+        self._unread.append((known, values, copied, self._loss_steps, self.ends_line))
         if self.ends_line:
             self._tally[0].zero_()
             self._loss_steps = 0
@@ -198,11 +189,11 @@ class Updates:
     def catch_up(self, *, unread: int = 0) -> None:
         """Read and report what has not been read of the history, but for the last `unread` lines."""
         while len(self._unread) > unread:
-            complete, values, copied, updates, kept = self._unread.pop(0)
+            known, values, copied, updates, kept = self._unread.pop(0)
             if copied:
                 copied.synchronize()
             loss_sum, norm = values.tolist()
-            line = complete(loss=loss_sum / updates, gradient_norm=norm)
+            line = StepReport(**known, loss=loss_sum / updates, gradient_norm=norm)
             self._check(loss_sum, norm, step=line.step)
             if kept:
                 self.history.append(line)
@@ -222,10 +213,9 @@ class Updates:
 
     def untouched_decay(self, steps: int) -> float:
         """Return the factor by which `steps` updates shrink a row of the embedding table that never has a gradient."""
-        base: Any = self._model.whole.base_model
-        table = base.get_input_embeddings().weight
+        words: Any = self._model.whole.base_model.get_input_embeddings()  # type: ignore[operator]
         layers = int(getattr(self._model.config, "num_hidden_layers", 0))
-        share = self.settings.layer_decay ** (layers + 1) if table.requires_grad else 0.0
+        share = self.settings.layer_decay ** (layers + 1) if words.weight.requires_grad else 0.0
         return math.prod(1 - self._rate(step) * share * self.settings.weight_decay for step in range(steps))
 
     def _rate(self, step: int) -> float:
@@ -280,15 +270,6 @@ class Updates:
     def _numbers(self) -> list[float]:
         """Return the scalars of the next update, as an optimiser takes them."""
         return [self._rate(self.done), *(1 - beta ** (self.done + 1) for beta in self.settings.betas)]
-
-
-def choose_capture(
-    model: Classifier, settings: TrainerConfig, *, placement: Placement, processes: Processes
-) -> CudaCapture | None:
-    """Return what captures updates where that is possible: with fixed shapes, on a GPU, whole and in one process."""
-    alone = processes.count == settings.accumulation == 1
-    possible = placement.device.type == "cuda" and model.engine == "flat" and alone
-    return CudaCapture(placement.device) if possible and settings.graph == "auto" else None
 
 
 def shuffled_batches(rows: int, *, batch_size: int, seed: int, epoch: int) -> Iterator[NDArray[np.int64]]:

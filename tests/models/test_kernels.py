@@ -64,8 +64,8 @@ def expected_attention(query: Tensor, key: Tensor, value: Tensor, lengths: list[
     return torch.cat(contexts)
 
 
-def kind(*, dropout: float = 0.0, window: int | None = None) -> AttentionKind:
-    return AttentionKind(heads=HEADS, scale=(WIDTH // HEADS) ** -0.5, dropout=dropout, window=window)
+def kind(*, dropout: float = 0.0, noise: Noise | None = None) -> AttentionKind:
+    return AttentionKind(heads=HEADS, scale=(WIDTH // HEADS) ** -0.5, dropout=dropout, noise=noise)
 
 
 @pytest.mark.parametrize("plain", [True, False], ids=["cpu's own", "torch's"])
@@ -78,7 +78,7 @@ def test_attention_and_its_gradients_equal_those_of_each_row_by_itself(
     batch, total = batch_of(lengths), sum(lengths)
     inputs = [states(len(lengths) if first_only else total, 1), states(total, 2), states(total, 3)]
     query, key, value = inputs
-    ours = attend(query, key=key, value=value, batch=batch, kind=kind(), noise=None)
+    ours = attend(query, key=key, value=value, batch=batch, kind=kind())
     expected = expected_attention(query, key, value, lengths)
     torch.testing.assert_close(ours, expected, atol=1e-6, rtol=0)
     weights = torch.randn(ours.shape, generator=torch.Generator().manual_seed(4))
@@ -106,7 +106,7 @@ def test_the_gradient_of_attention_with_dropout_is_that_of_the_same_masks(monkey
     monkeypatch.setattr(Noise, "mask", keep)
     batch, inputs = batch_of(lengths), [states(8, seed) for seed in (1, 2, 3)]
     query, key, value = inputs
-    ours = attend(query, key=key, value=value, batch=batch, kind=kind(dropout=0.4), noise=Noise())
+    ours = attend(query, key=key, value=value, batch=batch, kind=kind(dropout=0.4, noise=Noise()))
     (mask,) = masks
     assert (mask == 0).any()
     assert (mask != 0).any()

@@ -22,7 +22,7 @@ from glue_bench.errors import UsageError
 from glue_bench.models import products
 from glue_bench.models.classifier import Classifier, load_classifier
 from glue_bench.models.placement import Placement, choose_placement
-from glue_bench.models.products import OneDNNLinear, Probe, choose_products, is_onednn, probe
+from glue_bench.models.products import OneDNNLinear, Probe, choose_products, probe, used
 from glue_bench.training.course import StepReport
 from glue_bench.training.trainer import fit, predict
 from tests.support.golden_losses import CASES, RECORDED, measure
@@ -87,7 +87,7 @@ def test_the_probe_multiplies_on_one_thread_once_in_a_process_and_changes_no_set
     assert 0 < found.error < 1e-6
     assert min(found.onednn, found.torch) > 0.1
     assert torch.get_num_threads() == threads
-    assert not is_onednn()
+    assert used.get() == "torch"
 
 
 @pytest.mark.parametrize("busy", ["onednn", "torch"])

@@ -7,7 +7,7 @@ once; a kernel of our own is not run, but counted. Numbers of kernels do not dep
 import contextlib
 import importlib.util
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from unittest import mock
 
@@ -68,17 +68,6 @@ class Launches(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return func(*args, **(kwargs or {}))
 
 
-class Eager:
-    """In place of CUDA graphs: what would be captured is run each time."""
-
-    def capture(self, run: Callable[[], None]) -> Callable[[], None]:
-        """Return it."""
-        return run
-
-    def free(self) -> None:
-        """Do nothing."""
-
-
 def count_launches(
     settings: TrainerConfig, *, lengths: Sequence[int], config: RobertaConfig = SIX_LAYERS, precision: str = "bfloat16"
 ) -> Launches:
@@ -118,7 +107,8 @@ def as_on_a_gpu(launches: Launches) -> Iterator[None]:
         for name, value in {
             "glue_bench.models.kernels.is_plain": lambda _: False,
             "glue_bench.models.kernels.arrange": arrange_in_one,
-            "glue_bench.training.updates.choose_capture": lambda *_, **__: Eager(),
+            "glue_bench.training.updates.may_capture": lambda *_, **__: True,
+            "glue_bench.training.optimizer.Graphs._capture": lambda _, run: run,  # which is run each time
             "torch.nn.functional.scaled_dot_product_attention": attend,
             "torch.nn.functional.dropout": lambda x, p, training, *_: torch.native_dropout(x, p, training)[0],
         }.items():

@@ -23,7 +23,7 @@ from glue_bench.models.classifier import Classifier, load_classifier
 from glue_bench.models.placement import Placement
 from glue_bench.training.checkpoint import SnapshotStore
 from glue_bench.training.course import StepReport, dropout_seed
-from glue_bench.training.optimizer import TorchAdamW
+from glue_bench.training.optimizer import Graphs, TorchAdamW
 from glue_bench.training.stopping import Stopped
 from glue_bench.training.trainer import FitResult, predict
 from glue_bench.training.updates import Updates
@@ -78,7 +78,10 @@ def train(
     model.__class__ = kind
     more: dict[str, Any] = {"history": history, "snapshots": store, "placement": placement}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("glue_bench.training.updates.choose_capture", lambda *_, **__: capture)
+        if capture:
+            patch.setattr("glue_bench.training.updates.may_capture", lambda *_, **__: True)
+            patch.setattr(Graphs, "_capture", lambda _, run: capture.capture(run))
+            patch.setattr(Graphs, "_free", lambda _: capture.free())
         return model, *fit_until(model, split(), labels, changed, stop_after=stop_after, **more)
 
 
