@@ -24,6 +24,9 @@ from glue_bench.config.schema import PATH_KEYS, RunConfig, RunKeys, Sweep, Sweep
 from glue_bench.errors import UsageError, did_you_mean, list_names
 from glue_bench.text import first_line, quote, quote_value
 
+# What OmegaConf raises for values that YAML has and a configuration has not, as a number of 5,000 digits.
+_ODD = (ValueError, TypeError, KeyError, AttributeError, RecursionError, AssertionError)
+
 
 def compose_run(overrides: Sequence[str], *, config_dir: Path | None = None) -> RunConfig:
     """Compose and check one run from `key=value` words; a UsageError for an unknown key or name, or a bad value."""
@@ -190,7 +193,7 @@ def compose_keys(overrides: Sequence[str], config_dir: Path | None = None) -> Sw
         if isinstance(error, FileNotFoundError) and not where:
             raise UsageError(f"the working folder no longer exists: {error.strerror}; change to another") from error
         raise unreadable(where or f"a file under {config_dir or conf_folder()}", error) from error
-    except Exception as error:  # for values that YAML has and a configuration has not, as a number of 5,000 digits
+    except _ODD as error:
         reason = f"{type(error).__name__}: {first_line(error)}"
         raise UsageError(f"{config_dir or 'KEY=VALUE'}: cannot be composed ({reason})") from error
 

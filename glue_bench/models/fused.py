@@ -7,7 +7,7 @@ Shapes are written with the letters of the module `kernels`; K tokens that a lay
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 import triton
@@ -89,6 +89,17 @@ class FlatWeights:
             self.low.copy_(self.master)
 
 
+class _Layer(NamedTuple):
+    """What a layer's backward pass needs."""
+
+    products: list[tuple[str, Tensor, int]]  # of attention: first layer, what it was applied to, how many layers
+    attended: tuple[Tensor, ...]  # as `_attend` returns it
+    normed: Normed  # (K, H)
+    inner: Tensor  # (K, I) before the activation
+    activated: Tensor  # (K, I)
+    finished: Normed  # (K, H)
+
+
 class FusedClassifier:
     """A classifier in training on static batches."""
 
@@ -122,7 +133,7 @@ class _Pass:
         self._fused, self._batch, self._add = fused, batch, add
         self._weights, self._base, self._config = fused.weights, fused.base, config
         self._seed = cast(Tensor, batch.seed).view(torch.int64)
-        self._saved = list[tuple[Any, ...]]()  # by `_layer`, of those layers that the backward pass has not reached
+        self._saved = list[_Layer]()  # of those layers that the backward pass has not reached
         self._last = int(config.num_hidden_layers) - 1
         self._heads, self._depth = config.num_attention_heads, config.hidden_size // config.num_attention_heads
         self._padded_depth = max(16, triton.next_power_of_2(self._depth))
@@ -136,7 +147,7 @@ class _Pass:
         tables = [exact[f"{name}.{kind}_embeddings.weight"] for kind in _TABLES]
         inputs = *tables, batch.input_ids, batch.position_ids, batch.token_type_ids
         like = self._weights.low.new_empty(len(batch.input_ids), tables[0].shape[1])
-        self._embedded = self._normed(name, inputs, like=like, site=0)
+        self._embedded = self._normed(ours.embed, name, inputs, like=like, site=0)
         hidden = self._embedded.out
         for number in range(self._last + 1):
             hidden = self._layer(number, hidden)
@@ -178,38 +189,37 @@ class _Pass:
         """Apply a layer to (T, H) states; the last one only for the first tokens."""
         name = f"{self._base}encoder.layer.{number}."
         query, key = f"{name}attention.self.query", f"{name}attention.self.key"
-        kept, products = hidden, [(query, hidden, 3)]  # the first, what they are applied to, and how many
+        kept, products = hidden, [(query, hidden, 3)]
         if number == self._last:
             kept = hidden.index_select(0, self._batch.first)
             products = [(query, kept, 1), (key, hidden, 2)]
         q, k, v = (part for first, states, parts in products for part in self._project(states, first, parts=parts))
         attended = self._attend(q, k, value=v, number=number)
         normed = self._add_norm(f"{name}attention.output", attended[-1], residual=kept, site=2 * number + 1)
-        (inner,) = self._project(normed.out, f"{name}intermediate.dense")  # (K, I)
+        (inner,) = self._project(normed.out, f"{name}intermediate.dense")
         activated = functional.gelu(inner)
         finished = self._add_norm(f"{name}output", activated, residual=normed.out, site=2 * number + 2)
-        self._saved.append((products, attended, normed, inner, activated, finished))
+        self._saved.append(_Layer(products, attended, normed, inner, activated, finished))
         return finished.out
 
     def _layer_backward(self, number: int, grads: Sequence[Tensor]) -> Sequence[Tensor]:
         """Write a layer's gradients; return one or two parts of that of its inputs, (T, H)."""
-        name = f"{self._base}encoder.layer.{number}."
-        products, attended, normed, inner, activated, finished = self._saved.pop()
-        residual, branch = self._norm_backward(f"{name}output", grads, normed=finished, site=2 * number + 2)
-        lower = self._product_backward(f"{name}output.dense", branch, inputs=activated)
-        lower = self._column_sums(lower, f"{name}intermediate.dense", gelu_of=inner)
-        lower = self._product_backward(f"{name}intermediate.dense", lower, inputs=normed.out)
+        name, saved = f"{self._base}encoder.layer.{number}.", self._saved.pop()
+        residual, branch = self._norm_backward(f"{name}output", grads, normed=saved.finished, site=2 * number + 2)
+        lower = self._product_backward(f"{name}output.dense", branch, inputs=saved.activated)
+        lower = self._column_sums(lower, f"{name}intermediate.dense", gelu_of=saved.inner)
+        lower = self._product_backward(f"{name}intermediate.dense", lower, inputs=saved.normed.out)
         residual, branch = self._norm_backward(
-            f"{name}attention.output", (lower, residual), normed=normed, site=2 * number + 1
+            f"{name}attention.output", (lower, residual), normed=saved.normed, site=2 * number + 1
         )
-        lower = self._product_backward(f"{name}attention.output.dense", branch, inputs=attended[-1])
+        lower = self._product_backward(f"{name}attention.output.dense", branch, inputs=saved.attended[-1])
         joined, into = list[Tensor](), list[Tensor]()
-        for _, states, parts in products:
+        for _, states, parts in saved.products:
             joined.append(lower.new_empty(len(states), parts * lower.shape[1]))
             into += joined[-1].chunk(parts, dim=1)
-        self._attend_backward(lower, attended, into=into, number=number)
+        self._attend_backward(lower, saved.attended, into=into, number=number)
         below = []
-        for (first, states, parts), grad in zip(products, joined, strict=True):
+        for (first, states, parts), grad in zip(saved.products, joined, strict=True):
             self._column_sums(grad, first)
             below.append(self._product_backward(first, grad, inputs=states, parts=parts))
         if number < self._last:
@@ -256,21 +266,18 @@ class _Pass:
         weight, bias = (self._weights.joined(f"{name}.{kind}", parts=parts) for kind in ("weight", "bias"))
         return functional.linear(hidden, weight, bias).chunk(parts, dim=1)
 
-    def _normed(self, name: str, inputs: Sequence[Tensor | None], *, like: Tensor, site: int) -> Normed:
-        """Apply `add_norm` to its first six arguments, which makes rows like those of `like`, (T, H)."""
+    def _normed(self, kernel: Any, name: str, inputs: Sequence[Tensor], *, like: Tensor, site: int) -> Normed:
+        """Apply `embed` or `add_norm`, which make rows like those of `like`, (T, H)."""
         (rows, hidden), (mean, rstd) = like.shape, torch.empty(2, len(like), device=like.device)
         made = Normed(torch.empty_like(like), torch.empty_like(like), mean, rstd)
         norm = (self._weights.exact[f"{name}.LayerNorm.{kind}"] for kind in ("weight", "bias"))
         numbers = self._seed, site, self._p, float(self._config.layer_norm_eps), hidden
-        ours.launch(
-            ours.add_norm, (rows,), *inputs, *norm, *made, *numbers, EMBED=inputs[-1] is not None,
-            BLOCK=triton.next_power_of_2(hidden),
-        )  # fmt: skip
+        ours.launch(kernel, (rows,), *inputs, *norm, *made, *numbers, BLOCK=triton.next_power_of_2(hidden))
         return made
 
     def _add_norm(self, name: str, branch: Tensor, *, residual: Tensor, site: int) -> Normed:
         (branch,) = self._project(branch, f"{name}.dense")
-        return self._normed(name, (branch, residual, *[None] * 4), like=branch, site=site)
+        return self._normed(ours.add_norm, name, (branch, residual), like=branch, site=site)
 
     def _norm_backward(self, name: str, grads: Sequence[Tensor], *, normed: Normed, site: int) -> tuple[Tensor, Tensor]:
         """Return the gradients of a layer norm's input and of the branch that was dropped into it, if one was.

@@ -38,40 +38,29 @@ def _squares(gradient, partial, count, BLOCK: tl.constexpr):
 
 
 @triton.jit
-def _row_of(ids, order, segments, tokens, hidden, BLOCK: tl.constexpr):
-    """Return the table's row of this program's segment, its places, and which of them there are: none without a row.
-
-    The row is -1 if there are fewer segments. Without `ids` each program has a row.
-    """
-    if ids is None:
-        row = tl.program_id(0)
-    else:
-        begin = tl.load(segments + tl.program_id(0))
-        row = tl.load(ids + tl.load(order + begin, mask=begin < tokens, other=0))
-        row = tl.where(begin < tokens, row, -1)
-    columns = tl.arange(0, BLOCK)
-    return row, row.to(tl.int64) * hidden + columns, (row >= 0) & (columns < hidden)
+def _row_of(ids, order, segments, tokens):
+    """Return the table's row of this program's segment; -1 if there are fewer segments."""
+    begin = tl.load(segments + tl.program_id(0))
+    row = tl.load(ids + tl.load(order + begin, mask=begin < tokens, other=0))
+    return tl.where(begin < tokens, row, -1)
 
 
 @triton.jit
 def _table_squares(gradient, partial, ids, order, segments, tokens, hidden, BLOCK: tl.constexpr):
-    _, at, inside = _row_of(ids, order, segments, tokens, hidden, BLOCK)
-    value = load(gradient, at, inside)
+    row = _row_of(ids, order, segments, tokens)
+    columns = tl.arange(0, BLOCK)
+    value = load(gradient, tl.maximum(row, 0).to(tl.int64) * hidden + columns, columns < hidden)
+    value = tl.where(row >= 0, value, 0.0)
     tl.store(partial + tl.program_id(0), tl.sum(value * value, 0))
 
 
 @triton.jit
-def _norm(partial, parts, norm, limit, history, made, scalars, decay, PARTS: tl.constexpr):
-    """Store the gradient's norm, what it is multiplied by so that it keeps the limit, and the update's history."""
+def _norm(partial, parts, norm, limit, PARTS: tl.constexpr):
+    """Store the gradient's norm, and what it is multiplied by so that it keeps the limit."""
     at = tl.arange(0, PARTS)
     total = tl.sqrt(tl.sum(tl.load(partial + at, mask=at < parts, other=0.0), 0))
     tl.store(norm, total)
     tl.store(norm + 1, tl.where(limit > 0, tl.minimum(limit / (total + 1e-6), 1.0), 1.0))
-    line, rate = history + (tl.load(made) + 1) * 4, tl.load(scalars)
-    tl.store(line, rate)
-    tl.store(line + 1, tl.load(scalars + 1))
-    tl.store(line + 2, tl.load(scalars + 2))
-    tl.store(line + 3, tl.load(line - 1) - rate * decay - 0.5 * rate * decay * rate * decay)
 
 
 @triton.jit
@@ -85,25 +74,26 @@ def _updated(w, m, v, g, rate, bias1, bias2, beta1, beta2, epsilon, decay):
 
 
 @triton.jit
-def _adamw(
-    weights, first, second, gradient, low, norm, scalars, count, decaying, last, made, ids, order, segments, tokens,
-    hidden, beta1, beta2, epsilon, decay, ROWS: tl.constexpr, LOW: tl.constexpr, BLOCK: tl.constexpr,
-):  # fmt: skip
-    """Update weights and their moments; or, ROWS, only those of the table's rows that the batch has."""
-    if ROWS:
-        row, at, inside = _row_of(ids, order, segments, tokens, hidden, BLOCK)
-        tl.store(last + row, tl.load(made) + 1, mask=row >= 0)
-    else:
-        at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-        inside = at < count
+def _update(weights, first, second, gradient, norm, scalars, at, inside, beta1, beta2, epsilon, decay):
+    """Update weights and their moments; return the weights."""
     g = load(gradient, at, inside) * tl.load(norm + 1)
     w, m, v = load(weights, at, inside), load(first, at, inside), load(second, at, inside)
     rate, bias1, bias2 = tl.load(scalars), tl.load(scalars + 1), tl.load(scalars + 2)
-    decays = tl.where(at < decaying, decay, 0.0)
-    w, m, v = _updated(w, m, v, g, rate, bias1, bias2, beta1, beta2, epsilon, decays)
+    w, m, v = _updated(w, m, v, g, rate, bias1, bias2, beta1, beta2, epsilon, decay)
     tl.store(weights + at, w, mask=inside)
     tl.store(first + at, m, mask=inside)
     tl.store(second + at, v, mask=inside)
+    return w
+
+
+@triton.jit
+def _adamw(
+    weights, first, second, gradient, low, norm, scalars, count, decaying, beta1, beta2, epsilon, decay,
+    BLOCK: tl.constexpr, LOW: tl.constexpr,
+):  # fmt: skip
+    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    inside, decays = at < count, tl.where(at < decaying, decay, 0.0)
+    w = _update(weights, first, second, gradient, norm, scalars, at, inside, beta1, beta2, epsilon, decays)
     if LOW:
         tl.store(low + at, w, mask=inside)
 
@@ -111,12 +101,15 @@ def _adamw(
 @triton.jit
 def _catch_up(
     weights, first, second, last, history, made, ids, order, segments, tokens, hidden, exact,
-    beta1, beta2, epsilon, decay, BLOCK: tl.constexpr,
+    beta1, beta2, epsilon, decay, ALL: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    row, at, inside = _row_of(ids, order, segments, tokens, hidden, BLOCK)
+    row = tl.program_id(0) if ALL else _row_of(ids, order, segments, tokens)
     done = tl.load(made)
     since = tl.load(last + row, mask=row >= 0, other=0)
     if (row >= 0) & (since < done):
+        columns = tl.arange(0, BLOCK)
+        inside = columns < hidden
+        at = row.to(tl.int64) * hidden + columns
         w, m, v = load(weights, at, inside), load(first, at, inside), load(second, at, inside)
         end = tl.minimum(done, since + exact)
         for update in range(since + 1, end + 1):
@@ -132,6 +125,26 @@ def _catch_up(
         tl.store(first + at, m, mask=inside)
         tl.store(second + at, v, mask=inside)
         tl.store(last + row, done)
+
+
+@triton.jit
+def _table_adamw(
+    weights, first, second, gradient, last, history, made, ids, order, segments, tokens, hidden, norm, scalars,
+    beta1, beta2, epsilon, decay, BLOCK: tl.constexpr,
+):  # fmt: skip
+    row = _row_of(ids, order, segments, tokens)
+    update = tl.load(made) + 1
+    if tl.program_id(0) == 0:
+        line, rate = history + update * 4, tl.load(scalars)
+        tl.store(line, rate)
+        tl.store(line + 1, tl.load(scalars + 1))
+        tl.store(line + 2, tl.load(scalars + 2))
+        tl.store(line + 3, tl.load(line - 1) - rate * decay - 0.5 * rate * decay * rate * decay)
+    if row >= 0:
+        columns = tl.arange(0, BLOCK)
+        at, inside = row.to(tl.int64) * hidden + columns, columns < hidden
+        _update(weights, first, second, gradient, norm, scalars, at, inside, beta1, beta2, epsilon, decay)
+        tl.store(last + row, update)
 
 
 class FlatAdamW:
@@ -155,21 +168,23 @@ class FlatAdamW:
         self._block = triton.next_power_of_2(self._hidden)
         # After so many updates without a gradient a momentum has faded.
         self._followed = math.ceil(math.log(_FADED) / math.log(beta1)) if beta1 else 1
-        # What `_row_of` takes of the batch that has the rows of the table with a gradient; None: all have one.
-        self._words: tuple[Tensor, Tensor | None, Tensor | None, int] | None = None
+        self._batch: FlatBatch | None = None  # which has the rows of the table with a gradient; None: all have one
 
     def zero(self, *, parts: int = 1) -> None:
         lazily = parts == 1 and self._settings.adamw_kernel == self._settings.embedding_kernel == "auto"
-        self._weights.overwrite, self._words = True, None
-        self._fused.before = self.settle if lazily else None
+        self._weights.overwrite, self._batch = True, None
+        self._fused.before = self.catch_up if lazily else None
         if not lazily:
             self.settle()
             self._fused.words.zero_()
 
+    def settle(self) -> None:
+        self.catch_up(None)
+
     def apply(self, scalars: Tensor) -> Tensor:
         norm = (self._by_torch if self._settings.adamw_kernel == "torch" else self._by_our_kernels)(scalars)
         self.made.add_(1)
-        if self._words is None:
+        if self._batch is None:
             self.last.copy_(self.made.expand_as(self.last))
         return norm
 
@@ -184,38 +199,35 @@ class FlatAdamW:
             self.made.fill_(int(state[f"step.{name.partition('.')[2]}"]))
         self.last.copy_(self.made.expand_as(self.last))
 
-    def settle(self, batch: FlatBatch | None = None) -> None:
+    def catch_up(self, batch: FlatBatch | None) -> None:
         """Make the missed updates of the rows that a batch has; of all rows without one."""
-        self._words = None
-        if batch is not None:  # which can have as many segments of equal words as tokens
-            self._words = batch.input_ids, batch.word_order, batch.word_segments, len(batch.input_ids)
-        words = self._words or (None, None, None, self._rows)
+        self._batch = batch
+        words = (self.last, self.last, self.last, self._rows) if batch is None else _words(batch)
         launch(
             _catch_up, (words[-1],), self._weights.master, self.first, self.second, self.last, self.history, self.made,
-            *words, self._hidden, self._followed, *self._numbers, BLOCK=self._block, num_warps=8,
+            *words, self._hidden, self._followed, *self._numbers, ALL=batch is None, BLOCK=self._block, num_warps=8,
         )  # fmt: skip
 
     def _by_our_kernels(self, scalars: Tensor) -> Tensor:
-        held, hidden, block, words = self._weights, self._hidden, self._block, self._words
+        held, hidden, block = self._weights, self._hidden, self._block
+        words = None if self._batch is None else _words(self._batch)
         rows, table = (words[-1], self._rows * hidden) if words else (0, 0)  # what `_table_adamw` updates
         partial, norm = (torch.empty(size, device=held.master.device) for size in (_PARTS + rows, 2))
-        whole = held.master, self.first, self.second, held.gradient, held.low
-        rest = [buffer[table:] for buffer in whole]
-        launch(_squares, (_PARTS,), held.gradient[table:], partial, len(rest[0]), BLOCK=_CHUNK)
+        whole = held.master, self.first, self.second, held.gradient
+        *rest, low = (buffer[table:] for buffer in (*whole, held.low))
+        launch(_squares, (_PARTS,), held.gradient[table:], partial, len(low), BLOCK=_CHUNK)
         if words:
             launch(_table_squares, (rows,), held.gradient, partial[_PARTS:], *words, hidden, BLOCK=block)
-        launch(
-            _norm, (1,), partial, len(partial), norm, self._settings.clip_norm, self.history, self.made, scalars,
-            self._numbers[-1], PARTS=triton.next_power_of_2(len(partial)),
-        )  # fmt: skip
-        more = self.last, self.made, *(words or [None] * 4), hidden, *self._numbers
+        parts = triton.next_power_of_2(len(partial))
+        launch(_norm, (1,), partial, len(partial), norm, self._settings.clip_norm, PARTS=parts)
         if words:
             launch(
-                _adamw, (rows,), *whole, norm, scalars, table, held.decaying, *more, ROWS=True, LOW=False, BLOCK=block,
+                _table_adamw, (rows,), *whole, self.last, self.history, self.made, *words, hidden, norm, scalars,
+                *self._numbers, BLOCK=block,
             )  # fmt: skip
         launch(
-            _adamw, (triton.cdiv(len(rest[0]), _CHUNK),), *rest, norm, scalars, len(rest[0]), held.decaying - table,
-            *more, ROWS=False, LOW=held.low is not held.master, BLOCK=_CHUNK,
+            _adamw, (triton.cdiv(len(low), _CHUNK),), *rest, low, norm, scalars, len(low), held.decaying - table,
+            *self._numbers, BLOCK=_CHUNK, LOW=held.low is not held.master,
         )  # fmt: skip
         return norm[0]
 
@@ -234,3 +246,8 @@ class FlatAdamW:
             )  # fmt: skip
         held.refresh()
         return norm
+
+
+def _words(batch: FlatBatch) -> tuple[Tensor, Tensor | None, Tensor | None, int]:
+    """Return what `_row_of` takes; the last is how many segments of equal words a batch can have."""
+    return batch.input_ids, batch.word_order, batch.word_segments, len(batch.input_ids)

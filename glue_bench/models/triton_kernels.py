@@ -61,36 +61,55 @@ def kept(seed, site, at, p):
     return tl.where((draw >> 8).to(tl.float32) >= p * 16777216.0, 1.0 / (1.0 - p), 0.0)
 
 
-@triton.jit(do_not_specialize=["site"])
-def add_norm(
-    first, second, third, word_ids, position_ids, type_ids, weight, bias, out, z, mean, rstd, seed, site,
-    p, epsilon, hidden, EMBED: tl.constexpr, BLOCK: tl.constexpr,
-):  # fmt: skip
-    """Compute LN(dropout(first) + second), and what `norm_backward` needs.
-
-    Or, EMBED, dropout(LN(sum of rows of three tables)), from the tables and the (T,) int32 numbers of their rows.
-    """
-    row = tl.program_id(0)
+@triton.jit
+def _normalise(value, weight, bias, z, mean, rstd, row, hidden, epsilon, BLOCK: tl.constexpr):
+    """Store a row before the layer norm, with its mean and deviation; return the row after it."""
     columns = tl.arange(0, BLOCK)
     inside = columns < hidden
-    at = row * hidden + columns
-    if EMBED:
-        value = load(first, tl.load(word_ids + row).to(tl.int64) * hidden + columns, inside)
-        value += load(second, tl.load(position_ids + row) * hidden + columns, inside)
-        value += load(third, tl.load(type_ids + row) * hidden + columns, inside)
-    else:
-        value = load(first, at, inside) * kept(seed, site, at, p) + load(second, at, inside)
     stored = value.to(z.dtype.element_ty)
-    tl.store(z + at, stored, mask=inside)
+    tl.store(z + row * hidden + columns, stored, mask=inside)
     value = stored.to(tl.float32)
     average = tl.sum(value, 0) / hidden
     centred = tl.where(inside, value - average, 0.0)
     scale = 1.0 / tl.sqrt(tl.sum(centred * centred, 0) / hidden + epsilon)
     tl.store(mean + row, average)
     tl.store(rstd + row, scale)
-    value = centred * scale * load(weight, columns, inside) + load(bias, columns, inside)
-    if EMBED:
+    return centred * scale * load(weight, columns, inside) + load(bias, columns, inside)
+
+
+@triton.jit(do_not_specialize=["site"])
+def embed(
+    words, positions, types, word_ids, position_ids, type_ids, weight, bias, out, z, mean, rstd, seed, site,
+    p, epsilon, hidden, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Compute dropout(LN(sum of rows of three tables)), from the tables and the (T,) int32 numbers of their rows."""
+    row = tl.program_id(0)
+    columns = tl.arange(0, BLOCK)
+    inside = columns < hidden
+    value = load(words, tl.load(word_ids + row).to(tl.int64) * hidden + columns, inside)
+    value += load(positions, tl.load(position_ids + row) * hidden + columns, inside)
+    value += load(types, tl.load(type_ids + row) * hidden + columns, inside)
+    value = _normalise(value, weight, bias, z, mean, rstd, row, hidden, epsilon, BLOCK)
+    at = row * hidden + columns
+    if p > 0:
         value *= kept(seed, site, at, p)
+    tl.store(out + at, value, mask=inside)
+
+
+@triton.jit(do_not_specialize=["site"])
+def add_norm(
+    branch, residual, weight, bias, out, z, mean, rstd, seed, site, p, epsilon, hidden, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Compute LN(residual + dropout(branch))."""
+    row = tl.program_id(0)
+    columns = tl.arange(0, BLOCK)
+    inside = columns < hidden
+    at = row * hidden + columns
+    value = load(branch, at, inside)
+    if p > 0:
+        value *= kept(seed, site, at, p)
+    value += load(residual, at, inside)
+    value = _normalise(value, weight, bias, z, mean, rstd, row, hidden, epsilon, BLOCK)
     tl.store(out + at, value, mask=inside)
 
 
@@ -108,14 +127,16 @@ def norm_backward(
     columns = tl.arange(0, BLOCK)
     inside = columns < hidden
     scales = load(weight, columns, inside)
-    nothing = tl.zeros([BLOCK], dtype=tl.float32)
-    sum_weight, sum_bias, sum_first, sum_second = nothing, nothing, nothing, nothing
+    sum_weight = tl.zeros([BLOCK], dtype=tl.float32)
+    sum_bias = tl.zeros([BLOCK], dtype=tl.float32)
+    sum_first = tl.zeros([BLOCK], dtype=tl.float32)
+    sum_second = tl.zeros([BLOCK], dtype=tl.float32)
     for row in range(tl.program_id(0), rows, tl.num_programs(0)):
         at = row * hidden + columns
         upper = load(grad, at, inside)
         if SECOND:
             upper += load(second, at, inside)
-        if OUTER:
+        if OUTER and p > 0:
             upper *= kept(seed, site, at, p)
         scale = tl.load(rstd + row)
         normal = tl.where(inside, (load(z, at, inside) - tl.load(mean + row)) * scale, 0.0)
@@ -126,13 +147,15 @@ def norm_backward(
         lower = tl.where(inside, lower, 0.0)
         tl.store(grad_z + at, lower, mask=inside)
         if not OUTER:
-            lower *= kept(seed, site, at, p)
+            if p > 0:
+                lower *= kept(seed, site, at, p)
             tl.store(grad_branch + at, lower, mask=inside)
         if KINDS > 1:
-            second_kind = tl.load(kinds + row) == 1
-            sum_second += tl.where(second_kind, lower, 0.0)
-            lower = tl.where(second_kind, 0.0, lower)
-        sum_first += lower
+            kind = tl.load(kinds + row)
+            sum_first += tl.where(kind == 0, lower, 0.0)
+            sum_second += tl.where(kind == 1, lower, 0.0)
+        else:
+            sum_first += lower
     line = slab + tl.program_id(0).to(tl.int64) * width + columns
     tl.store(line + at_weight, sum_weight, mask=inside)
     tl.store(line + at_bias, sum_bias, mask=inside)
@@ -223,7 +246,7 @@ def attend(
     TILE: tl.constexpr, D: tl.constexpr,
 ):  # fmt: skip
     """Compute the context of queries, and what `attend_backward` needs; of `firsts`, each row has one."""
-    head, hidden = tl.program_id(1), depth * tl.num_programs(1)
+    head = tl.program_id(1)
     begin, length, first, queries = _row(starts, tl.program_id(0), count, firsts)
     at = tl.program_id(2) * TILE + tl.arange(0, TILE)
     if tl.program_id(2) * TILE < queries:
@@ -247,7 +270,9 @@ def attend(
             largest = higher
         total = tl.where(total > 0, total, 1.0)  # an absent row has no keys, and the context 0
         context /= total[:, None]
-        _store_slices(out, context.to(out.dtype.element_ty), first, at, queries, hidden, head, depth, D)
+        _store_slices(
+            out, context.to(out.dtype.element_ty), first, at, queries, depth * tl.num_programs(1), head, depth, D
+        )
         tl.store(logsumexp + head * count + first + at, largest + tl.log(total), mask=at < queries)
 
 

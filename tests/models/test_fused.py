@@ -145,8 +145,8 @@ def test_what_a_pass_holds_is_freed_with_its_logits_also_if_no_backward_pass_fol
 
 def test_the_share_of_dropped_elements_is_the_probability() -> None:
     ones, zeros, made = torch.ones(40, 32), torch.zeros(40, 32), [torch.empty(40, 32) for _ in range(4)]
-    inputs, dropout = (ones, zeros, *[None] * 4, ones[0], zeros[0]), (torch.tensor([7]), 1, 0.25)
-    triton_kernels.launch(triton_kernels.add_norm, (40,), *inputs, *made, *dropout, 1e-5, 32, EMBED=False, BLOCK=32)
+    inputs, dropout = (ones, zeros, ones[0], zeros[0]), (torch.tensor([7]), 1, 0.25)
+    triton_kernels.launch(triton_kernels.add_norm, (40,), *inputs, *made, *dropout, 1e-5, 32, BLOCK=32)
     kept = triton_kernels.Normed(*made).z
     assert sorted(set(kept.flatten().tolist())) == pytest.approx([0.0, 1 / 0.75])
     assert float((kept == 0).float().mean()) == pytest.approx(0.25, abs=0.05)
