@@ -131,7 +131,7 @@ class Experiment:
                 self.check_owner()
                 self.store.keep_failure(self.request, error, history=self.history, **self.facts)
             raise
-        self.store.discard_parts(record)
+        self.store.discard_snapshots(record)
         with contextlib.suppress(OSError):  # the result is kept, whatever is there
             (self.folder / "error.log").unlink()  # of an earlier attempt
         return record

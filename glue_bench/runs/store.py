@@ -1,7 +1,6 @@
 """The results folder: where each run's record, predictions and history are, each file written atomically.
 Knows no torch, so that a failure is recorded even after a crash."""
 
-import contextlib
 import dataclasses
 import errno
 import fnmatch
@@ -31,8 +30,8 @@ from glue_bench.runs.identity import RunRequest, cell_shape, identify
 from glue_bench.runs.record import Record, now, read_record, request_facts, task_of
 
 _SEED = re.compile(r"seed([0-9]{1,15})-.")  # the beginning of a run's folder's name
-_PARTS = ("snapshots", ".*.part", "predictions/.*.part", ".model.*", ".adapter.*")  # of no use once a run has ended
-_OWN = (*_PARTS, "claim-*.json", "output*.log", "error.log", "history.jsonl", "predictions", "model", "adapter")
+_PARTS = ("snapshots", ".*.part", ".model.*", ".adapter.*", "output.*.log")  # what a killed process may leave
+_OWN = (*_PARTS, "claim-*.json", "output.log", "error.log", "history.jsonl", "predictions", "model", "adapter")
 _ORIGIN_KEY = b"glue_bench.origin"  # key of a prediction file's metadata
 
 logger = logging.getLogger(__name__)
@@ -130,7 +129,7 @@ class RunStore:
         record = Record(**facts, status=status, error=describe(error), ended=now())
         self.save(record)
         if record.status == "diverged":
-            self.discard_parts(record)
+            self.discard_snapshots(record)
         return record
 
     def snapshot_steps(self, *place: str) -> list[int]:
@@ -139,11 +138,20 @@ class RunStore:
         numbers = [whole_number(path.name.removeprefix("step-")) for path in found]
         return sorted(number for number in numbers if number is not None)
 
-    def discard_parts(self, record: Record) -> None:
-        """Delete the snapshots of a run that has ended, and the unfinished files of attempts that were killed."""
-        for path in (path for form in _PARTS for path in self.folder(*record.place).glob(form)):
-            with contextlib.suppress(OSError):
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+    def discard_snapshots(self, record: Record) -> None:
+        """Delete the snapshots of a run that has ended."""
+        shutil.rmtree(self.snapshots(*record.place), ignore_errors=True)
+
+    def leftovers(self, record: Record) -> list[Path]:
+        """Return what killed processes left beside a result: snapshots, unfinished files, logs in progress and leases.
+
+        What is newer than the result is none: a run repeated to keep its model may be at work, or resume.
+        """
+        folder, history = self.folder(*record.place), self.folder(*record.place) / "history.jsonl"
+        # The history is written once, just before the record.
+        ended = (history if history.exists() else folder / "record.json").stat().st_mtime_ns
+        found = (path for pattern in (*_PARTS, "predictions/.*.part") for path in folder.glob(pattern))
+        return [path for path in found if _written(path) <= ended] + list(folder.glob("claim-*.json"))
 
     def has_weights(self, record: Record) -> bool:
         """Return whether the run kept its weights: a model, or an adapter that cannot be merged into one."""
@@ -154,6 +162,12 @@ class RunStore:
         """Read the predictions that a finished record's scores of a split come from; errors as `Predictions.read`."""
         path, sha256 = predictions_path(self.folder(*record.place), split), record.predictions_sha256.get(split)
         return Predictions.read(path, task_of(record), rows=record.data["rows"][split], sha256=sha256)
+
+
+def _written(path: Path) -> int:
+    """Return when a file, or the newest file in a folder, was changed, in nanoseconds; 0 for an empty folder."""
+    every = [path, *path.rglob("*")]
+    return max((each.lstat().st_mtime_ns for each in every if each.is_symlink() or not each.is_dir()), default=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -150,8 +151,11 @@ def _refresh(record: Record, request: RunRequest) -> Record:
 
 
 def tidy_up(plan: Plan, store: RunStore) -> None:
-    """Save the records that the plan updated, each under a lease."""
-    for record in (plan.records[run_id] for run_id in plan.outdated):
+    """Save the records that the plan updated, and delete leftovers of finished runs; each under a lease."""
+    for run_id, record in plan.records.items():
+        leftovers = store.leftovers(record) if record.finished else []
+        if not leftovers and run_id not in plan.outdated:
+            continue
         with contextlib.suppress(DiskError):  # a folder that cannot be written can still be read
             lease = take_lease(store.folder(*record.place))
             if isinstance(lease, Owner):
@@ -159,7 +163,10 @@ def tidy_up(plan: Plan, store: RunStore) -> None:
             try:
                 found = store.load(*record.place)
                 if found is not None and found.ended == record.ended:  # nobody has trained it again since
-                    store.save(record)
+                    for path in leftovers:
+                        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+                    if run_id in plan.outdated:
+                        store.save(record)
             finally:
                 lease.release(done=True)
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import os
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -14,7 +15,7 @@ from glue_bench.cli import main
 from glue_bench.config.compose import compose_sweep
 from glue_bench.runs.identity import make_requests
 from glue_bench.runs.lease import Lease, take_lease
-from glue_bench.runs.store import RunStore
+from glue_bench.runs.store import RunStore, write_history
 from glue_bench.sweep import local
 from glue_bench.sweep.local import deal_out
 from glue_bench.sweep.plan import fetch_inputs, plan_runs, tidy_up
@@ -95,6 +96,24 @@ def test_a_plan_updates_records_in_memory_and_a_sweep_writes_them_under_a_lease(
     found = store.load(*asked.place)
     assert found is not None
     assert (found.comparable, found.config["task"]["title"]) == (True, "RTE")
+
+
+@pytest.mark.parametrize(("newer", "kept"), [(-5, False), (5, True)])
+def test_snapshots_of_a_training_that_keeps_its_model_survive_a_plain_sweep(
+    newer: int, kept: bool, tmp_path: Path
+) -> None:
+    store, asked, record = RunStore(tmp_path), request("rte"), make_record(task="rte", setting="rte")
+    folder = store.save(record).parent
+    write_history(folder / "history.jsonl", [record])
+    snapshot = folder / "snapshots" / "step-0000000010" / "manifest.json"
+    snapshot.parent.mkdir(parents=True)
+    snapshot.touch()
+    ended = (folder / "history.jsonl").stat().st_mtime
+    os.utime(snapshot, (ended + newer, ended + newer))
+    tidy_up(plan_runs([asked], store, retry_failed=False), store)
+    assert snapshot.exists() == kept
+    assert store.load(*asked.place) == record
+    assert not list(folder.glob("claim-*"))
 
 
 def test_a_grid_reads_the_weights_and_the_rows_once(

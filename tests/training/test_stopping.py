@@ -180,24 +180,36 @@ def test_a_signal_during_an_update_that_fails_is_not_forgotten() -> None:
             SIGNALS.obey()
 
 
-def test_the_end_of_a_run_deletes_what_killed_attempts_left_and_nothing_else(
-    tiny_words: list[str], tmp_path: Path
+@pytest.mark.parametrize(("status", "kept"), [("finished", False), ("failed", True)])
+def test_a_sweep_deletes_the_leftovers_of_finished_runs_only_and_a_dry_run_none(
+    status: str, kept: bool, tiny_words: list[str], tmp_path: Path
 ) -> None:
     words = ["sweep", "executor=serial", "tasks=[rte]", "seeds=[1]", *tiny_words]
     assert main(words) == 0
     folder = run_folder(tmp_path)
-    (folder / "record.json").unlink()
+    path = folder / "record.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "status": status}))
     names = [".record.json.a1.part", "predictions/.validation.parquet.a1.part", ".model.a1/config.json"]
-    names += [".record.json.a2.part/record.json", "snapshots/step-0000000001/facts.json"]
-    others = [".notes", "snapshots.txt", "predictions/old"]
-    left = [folder / name for name in (*names, *others)]
+    names += [
+        ".record.json.a2.part/record.json",
+        "output.123.log",
+        "claim-7.json",
+        "snapshots/step-0000000001/facts.json",
+    ]
+    left = [folder / name for name in (*names, ".notes", "snapshots.txt", "predictions/old")]
     for each in left:
         each.parent.mkdir(parents=True, exist_ok=True)
         each.write_text("{}")
-    assert main([*words, "--dry-run"]) == 0
+        os.utime(each, (1, 1))
+    main([*words, "--dry-run"])
     assert all(each.exists() for each in left)
-    assert main(words) == 0
-    assert [each.exists() for each in left] == [False] * len(names) + [True] * len(others)
+    main(words)
+    assert [each.exists() for each in left] == [kept] * len(names) + [True] * 3
+    repeated = folder / "snapshots" / "step-0000000002" / "facts.json"  # by a run that is to keep its model
+    repeated.parent.mkdir(parents=True, exist_ok=True)
+    repeated.write_text("{}")
+    main(words)
+    assert repeated.exists()
 
 
 def test_scores_are_kept_when_the_disk_is_too_full_for_the_weights(start: Start, tmp_path: Path) -> None:
