@@ -247,7 +247,8 @@ def load_texts(folder: Path, config: RunConfig) -> TextEncoder:
     tokenizer that gives the model's padding id to a token that rows can hold, which then has no position.
     """
     model, prefix, asked = read_model_config(folder), config.peft.tokens or 0, config.trainer.max_length
-    room = max(0, max_positions(model) - prefix)
+    if (room := max_positions(model) - prefix) <= 0:
+        raise UsageError(f"peft.tokens={prefix}: must be below {room + prefix}, the positions of this encoder")
     if asked > room:
         words = f"{room} tokens" + (f" beside the {prefix} of peft.tokens" if prefix else "")
         raise UsageError(f"trainer.max_length={asked}: this encoder has positions for at most {words}")

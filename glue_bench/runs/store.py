@@ -140,7 +140,7 @@ class RunStore:
 
     def discard_snapshots(self, record: Record) -> None:
         """Delete the snapshots of a run that has ended."""
-        shutil.rmtree(self.snapshots(*record.place), ignore_errors=True)
+        shutil.rmtree(self.folder(*record.place) / "snapshots", ignore_errors=True)
 
     def leftovers(self, record: Record) -> list[Path]:
         """Return what killed processes left beside a result: snapshots, unfinished files, logs in progress and leases.
