@@ -144,10 +144,14 @@ class Setting:
         return {name: value for name, value in self.ways.items() if value not in ("", USUAL_WAYS[name])}
 
     @property
+    def way_words(self) -> list[str]:
+        """The KEY=VALUE words for what is trained, where it is not the usual."""
+        return [override_word(name, value) for name, value in self.unusual_ways.items()]
+
+    @property
     def method(self) -> str:
         """What is trained, as published rows name it: full, a method of peft, or what is frozen."""
-        words = [override_word(name, value) for name, value in self.unusual_ways.items() if name != "head"]
-        return words[0].removeprefix("peft=") if words else "full"
+        return next((word.removeprefix("peft=") for word in self.way_words if not word.startswith("head=")), "full")
 
     def as_cell(self, keys: Iterable[str]) -> Self:
         """Return the same values as a cell of a grid of these trainer keys."""
