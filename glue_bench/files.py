@@ -114,7 +114,8 @@ def _sha256(path: Path, read: Callable[[Path], str] | None, *, size: int, change
 def write_sealed(path: Path, content: bytes) -> None:
     """Write a file that `read_sealed` can tell from any other; errors as in `replace_atomically`."""
     with replace_atomically(path) as temporary, temporary.open("wb") as stream:
-        stream.write(_seal(path, content) + content)
+        stream.write(_seal(path, content))
+        stream.write(content)
 
 
 def read_sealed(path: Path) -> bytes:
