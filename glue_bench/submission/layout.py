@@ -99,6 +99,8 @@ def parse_fills(words: Sequence[str], files: Sequence[LeaderboardFile]) -> dict[
         fills[task] = by_code.get(value, value) if equals else by_code.get("0", middle)
         if not file.allows(file.words.get(fills[task], fills[task])):
             raise UsageError(f"--fill {word}: must be {file.allowed}")
+        if not file.words:  # a score, as the file will have it
+            fills[task] = f"{float(fills[task]):.{DECIMALS}f}"
     return fills
 
 
