@@ -37,9 +37,13 @@ def open_regular(path: Path) -> BufferedReader:
 def read_bytes(path: Path) -> bytes:
     """Read a regular file whole; errors as in `open_regular`, and an OSError for more than 64 MiB."""
     with open_regular(path) as stream:
-        if os.fstat(stream.fileno()).st_size > _LARGEST:
+        size = os.fstat(stream.fileno()).st_size
+        content = stream.read(min(size, _LARGEST) + 1)  # for which memory is taken at once, also where there is little
+        if len(content) > size:  # which grows meanwhile, or lies in /proc
+            content += stream.read(max(0, _LARGEST + 1 - len(content)))
+        if len(content) > _LARGEST:
             raise OSError(errno.EFBIG, f"larger than {_LARGEST >> 20} MiB", str(path))
-        return stream.read()
+        return content
 
 
 def read_text(path: Path) -> str:

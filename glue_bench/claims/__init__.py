@@ -177,7 +177,8 @@ def check_card(
             machine = machine or used
     notes = [*left_out_note(store.left_out), *card.rules, *(model.describe() for model in models.values())]
     if machine:
-        where = "{device} ({name}), cores {cores}, threads {threads}, {precision}, torch {torch}".format_map(machine)
+        counts = plural(machine["cores"], "core"), plural(machine["threads"], "thread")
+        where = "{device} ({name}), {}, {}, {precision}, torch {torch}".format(*counts, **machine)
         notes.append(f"Measured on {where}, load average {machine['load_before']:.2f} before the measurement.")
     return ClaimsReport(title=card.title, rows=rows, notes=notes, machine=machine)
 

@@ -25,14 +25,15 @@ _MOST_BRACKETS, _LONGEST_WORD = 100, 50_000
 OPTIONAL = ("protocol", "preset")  # groups that may be left out
 _GUESSED = ("task", "encoder", "preset", "protocol", "recipe")  # groups in which a bare word is looked up
 _MOST_SEEDS = 1000  # of a range
-_ELSEWHERE = yaml.safe_load(Path(__file__).with_name("other_names.yaml").read_text("utf-8"))
+_RANGE = re.compile(r"(?<![^, ])([0-9]{1,10})-([0-9]{1,10})(?![^, ])")  # between commas, never a part of a word
+_OTHER_NAMES = yaml.safe_load(Path(__file__).with_name("other_names.yaml").read_text("utf-8"))
 # The keys that a word can stand for, with their types. The facts of a task are fixed.
 _HINTS: dict[str, object] = {"task": str, "encoder": str}
 _HINTS |= {item.name: item.hint for item in walk(SweepConfig) if not item.name.startswith("task.")}
 _BY_NAME = defaultdict[str, list[str]](list)  # a key's last part, or its name elsewhere, to the full keys
 for _key in _HINTS:
     _BY_NAME[_key.rpartition(".")[2]].append(_key)
-_BY_NAME |= {name: [key] for key, names in _ELSEWHERE.items() for name in names.split()}
+_BY_NAME |= {name: [key] for key, names in _OTHER_NAMES.items() for name in names.split()}
 
 
 def check_words(overrides: Sequence[str], config_dir: Path | None) -> list[str]:
@@ -125,7 +126,7 @@ def _spell_out(word: str, config_dir: Path | None) -> list[str]:
     if key in ("tasks", "encoders") and value != "null" and re.fullmatch(r"[\w./~-]+", value):
         return [f"{key}=[{value}]"]
     if key == "seeds" and (bare != value or "," not in value) and re.fullmatch(r"[0-9, -]+", bare):
-        return [f"seeds=[{re.sub('([0-9]{1,10})-([0-9]{1,10})', _spell_out_range, bare)}]"]
+        return [f"seeds=[{_RANGE.sub(_spell_out_range, bare)}]"]
     name = value[1:-1] if len(value) > 1 and value[0] == value[-1] in ("'", '"') else value
     if key == "encoder" and name not in group_options("encoder", config_dir):
         if name.startswith((".", "/", "~")) or (name.count("/") != 1 and Path(name).is_dir()):
@@ -138,11 +139,11 @@ def _spell_out(word: str, config_dir: Path | None) -> list[str]:
     return [_quote_path(word)]
 
 
-def _spell_out_range(seeds: re.Match[str]) -> str:
+def _spell_out_range(found: re.Match[str]) -> str:
     """Write a range of seeds as a list."""
-    first, last = map(int, seeds.groups())
+    first, last = map(int, found.groups())
     if not 0 <= last - first < _MOST_SEEDS:
-        raise UsageError(f"seeds={seeds[0]}: a range must ascend and have at most {_MOST_SEEDS:,} seeds")
+        raise UsageError(f"seeds={found[0]}: a range must ascend and have at most {_MOST_SEEDS:,} seeds")
     return ",".join(map(str, range(first, last + 1)))
 
 
@@ -155,8 +156,8 @@ def _check_override(override: Override, config_dir: Path | None) -> None:
     if re.match(r"hydra\b", key):
         raise UsageError(f"{word}: Hydra's own settings are not used here; the results folder is results_dir=FOLDER")
     if override.is_sweep_override():
-        lists = "tasks=[A,B] seeds=[1,2] grid.epochs=[3,5]"
-        raise UsageError(f"{word}: several values need `run -m`, or `sweep` with lists, as in {lists}")
+        lists = f"grid.{in_grid}=[A,B]" if in_grid in GRID_KEYS else "tasks=[A,B], seeds=[1,2] or encoders=[A,B]"
+        raise UsageError(f"{word}: several values need `run -m`, or `sweep` with {lists}; a list needs brackets")
     if key in GROUPS:
         name = value if isinstance(value, str) else word.partition("=")[2]  # Hydra's number as it was written
         options = group_options(key, config_dir) + (["null"] if key in OPTIONAL else [])

@@ -66,7 +66,7 @@ class TextEncoder:
         loaded, self._folder, self._longest = load_tokenizer(folder), folder, max_length
         self.padding_id: int | None = loaded.pad_token_id
         with _explaining(folder, "be loaded"):
-            self.tokenizer = Tokenizer.from_str(loaded.backend_tokenizer.to_str())
+            self.tokenizer = Tokenizer.from_str(loaded.backend_tokenizer.to_str())  # that of `tokenizers`: it cuts rows
         self.tokenizer.no_padding()
         self.tokenizer.enable_truncation(max_length, strategy="longest_first")
         self._identity = hashlib.sha256(f"{self.tokenizer.to_str()}\0{ENCODING_VERSION}".encode()).hexdigest()

@@ -178,7 +178,7 @@ def check_rows(table: Table, task: TaskConfig) -> Split:
 
 
 def check_texts(table: Table, task: TaskConfig) -> Texts:
-    """Return the texts of one file, whatever its labels; an InputError if it has no row, or lacks a column or text."""
+    """Return a file's texts and idx, whatever its labels; an InputError for no row, a bad idx, or lacking text."""
     table.require(*task.texts)
     texts: Any = tuple(map(table.read, task.texts))
     if not texts[0]:

@@ -127,7 +127,7 @@ def find_split(root: Path, place: str, *, split: str) -> SplitFiles:
         if split != "test" and not ids:
             words = f"it says which rows of {pairs.name} are the dev set"
             raise InputError(f"{folder / 'dev_ids.tsv'}: no such file; {words}")
-        found = [SplitFiles(paths=(pairs,), dev_ids=ids[0] if split != "test" else None, dev=split != "train")]
+        found = [SplitFiles(paths=(pairs,), dev_ids=ids[0] if split != "test" else None, dev=split == "validation")]
     if not found:
         above = any(next(_candidates(root, name), None) for name in names)
         texts = ", ".join(f"{split}.{kind}" for kind in TEXT_TYPES)

@@ -174,13 +174,21 @@ def test_a_value_that_would_lead_elsewhere_or_is_no_number_is_refused(word: str)
     assert word.partition("=")[0] in str(caught.value)
 
 
-@pytest.mark.parametrize("word", ["seeds=1,2", "seed=1,2", "encoder=minilm,bert", "trainer.dropout=0,0.1"])
-def test_several_values_are_for_multirun_or_lists_of_a_sweep(word: str) -> None:
+@pytest.mark.parametrize(
+    ("word", "lists"),
+    [
+        ("seeds=1,2", "tasks=[A,B], seeds=[1,2] or encoders=[A,B]"),
+        ("seed=1,2", "tasks=[A,B], seeds=[1,2] or encoders=[A,B]"),
+        ("encoder=minilm,bert", "tasks=[A,B], seeds=[1,2] or encoders=[A,B]"),
+        ("trainer.betas=0.9,0.99", "tasks=[A,B], seeds=[1,2] or encoders=[A,B]"),
+        ("trainer.dropout=0,0.1", "grid.dropout=[A,B]"),
+        ("data.source=hub,local", "tasks=[A,B], seeds=[1,2] or encoders=[A,B]"),
+    ],
+)
+def test_several_values_are_for_multirun_or_lists_of_a_sweep(word: str, lists: str) -> None:
     with pytest.raises(UsageError) as caught:
         compose_run(["task=rte", word])
-    assert str(caught.value).startswith(
-        f"{word}: several values need `run -m`, or `sweep` with lists, as in tasks=[A,B]"
-    )
+    assert str(caught.value) == f"{word}: several values need `run -m`, or `sweep` with {lists}; a list needs brackets"
 
 
 def kinds_in(hint: Any) -> set[Any]:
