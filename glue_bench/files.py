@@ -69,7 +69,9 @@ def replace_folder_atomically(path: Path, *, ours: Collection[str] | None = None
         yield temporary
         for each in (*temporary.rglob("*"), temporary):
             _make_lasting(each)
-        strange = ours is not None and _holds_others(path, ours)
+        plain = path.is_dir() and not path.is_symlink()
+        others = any(each.is_dir() or each.name not in (ours or ()) for each in path.iterdir()) if plain else True
+        strange = ours is not None and others and os.path.lexists(path)
         every = (path.with_name(f"{path.name}.old-{number}") for number in itertools.count(1))
         kept = next(each for each in every if not os.path.lexists(each))
         aside = kept if strange else temporary.with_name(f"{temporary.name}.old")
@@ -81,13 +83,6 @@ def replace_folder_atomically(path: Path, *, ours: Collection[str] | None = None
         else:
             shutil.rmtree(aside, ignore_errors=True)
         _sync(path.parent)
-
-
-def _holds_others(path: Path, ours: Collection[str]) -> bool:
-    """Return whether something is there that is no folder of files with these names."""
-    if not path.is_dir() or path.is_symlink():
-        return os.path.lexists(path)
-    return any(each.is_dir() or each.name not in ours for each in path.iterdir())
 
 
 def file_sha256(path: Path, *, read: Callable[[Path], str] | None = None) -> str:

@@ -122,7 +122,7 @@ def check_model(claim: Claim, model: Model) -> ClaimRow:
 def _check_architecture(claim: Claim, model: Model) -> tuple[bool, dict[str, Any]]:
     found = getattr(model.config, claim.field, None)
     if model.unread or not isinstance(found, int):
-        raise InputError(model.unread or f"{CONFIG} has no {claim.field}")
+        raise InputError(model.unread or f"{CONFIG}: {claim.field} is {found!r}, not a whole number")
     details = {"claimed": claim.value, "found": {CONFIG: found}}
     return found == claim.value, {"found": f"{found} in {CONFIG}", "basis": CONFIG, "details": details}
 
@@ -176,13 +176,13 @@ def _check_fill_mask(claim: Claim, model: Model) -> tuple[bool, dict[str, Any]]:
     network, tokenizer = model.masked_lm
     if tokenizer.mask_token is None:
         raise InputError("the tokenizer has no mask token")
+    prompt = claim.prompt.replace("<mask>", tokenizer.mask_token)
+    if (places := prompt.count(tokenizer.mask_token)) != 1:
+        raise InputError(f"the prompt has {places} mask tokens; must be 1")
     fill = FillMaskPipeline(model=network, tokenizer=tokenizer, device=torch.device("cpu"))
     try:
-        best: Any = fill(claim.prompt.replace("<mask>", tokenizer.mask_token), top_k=len(claim.tokens))
-    except (
-        PipelineException,
-        IndexError,
-    ) as error:  # no mask in the prompt, or ids that the model has no embedding for
+        best: Any = fill(prompt, top_k=len(claim.tokens))
+    except (PipelineException, IndexError) as error:  # the tokenizer loses the mask, or has ids without an embedding
         raise InputError(f"no token can be predicted: {first_line(error)}") from error
     tokens = [LikelyToken(id=each["token"], token=each["token_str"], score=each["score"]) for each in best]
     faults = [

@@ -122,10 +122,12 @@ def measure_speed(
         for pair in bench.measure(claim.phase, repeats=repeats):
             pairs.append(pair)
             on_progress(f"{claim.title}: pair {len(pairs)} of {repeats}: {pair[1] / pair[0]:.2f} times as fast")
-    except (InputError, RuntimeError, MemoryError) as error:
-        if not (isinstance(error, InputError) or is_out_of_memory(error)):
-            raise
+    except InputError as error:
         return ClaimRow(claim=claim, verdict=Verdict.NOT_CHECKABLE, why=first_line(error)), {}
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return ClaimRow(claim=claim, verdict=Verdict.NOT_CHECKABLE, why="too little memory for the two models"), {}
     seconds = np.stack(pairs)  # (pairs, 2 models)
     ratios = (seconds[:, 1] / seconds[:, 0]).tolist()
     median, ((low, high), certainty) = statistics.median(ratios), median_interval(ratios, certainty=CERTAINTY)

@@ -45,9 +45,5 @@ def execute(arguments: argparse.Namespace) -> int:
     for reason in record.not_comparable_because:
         say(f"the card says: not comparable: {reason}")
     if repo_id is not None:
-        if not sys.stderr.isatty():
-            from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
-
-            disable_progress_bars()
         say(f"pushed: {push_card(folder, repo_id)}")
     return 0

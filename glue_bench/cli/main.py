@@ -33,7 +33,6 @@ from glue_bench import errors
 from glue_bench.text import first_line, fit_message
 from glue_bench.training.stopping import SIGNALS, Stopped
 
-EXIT_FAILED = 1
 VERBS = (
     "run", "sweep", "report", "compare", "runs", "predict", "card", "claims", "submit", "tasks", "published", "doctor",
 )  # fmt: skip
@@ -195,7 +194,7 @@ def _execute(argv: Sequence[str]) -> int:
         kind = errors.DiskError if error.errno in errors.DISK_ERRNOS else bad_name
         return _end(problem, kind.exit_code, debug=arguments.debug)
     except Exception as error:
-        text, code = f"internal error: {type(error).__name__}: {first_line(error)}\n--debug shows where", EXIT_FAILED
+        text, code = f"internal error: {type(error).__name__}: {first_line(error)}\n--debug shows where", 1
         if variables := errors.variables_behind(error):
             text = f"{variables}: not what a library that reads it takes ({first_line(error)}); unset it"
             code = errors.UsageError.exit_code

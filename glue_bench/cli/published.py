@@ -15,7 +15,7 @@ examples:
 """
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -73,7 +73,17 @@ def execute(arguments: argparse.Namespace) -> int:
     elif arguments.format == "json":
         write_rows(facts[0] if names else facts, "json", like=[], out=arguments.out)
     elif names:
-        _print_row(chosen[0], facts[0], out=arguments.out)
+        table, shown = chosen[0], facts[0]
+        cells = [["" if score[key] is None else f"{score[key]}" for key in _OF_SCORE] for score in shown["scores"]]
+        stated = {key: getattr(table, key) or NOT_STATED for key in ("statistic", "runs", "method", "status", "source")}
+        stated |= {"hub ids": ", ".join(table.hub_ids) or NOT_STATED, "protocol": table.protocol_name}
+        stated |= {key: value for key in ("rank", "parameters") if (value := getattr(table, key))}
+        notes = [f"{key}: {value}" for key, value in stated.items()]
+        notes += [text for text in (table.protocol, table.convention_evidence, table.note) if text]
+        command = f"Reproduce: {shown['command']}" if shown["command"] else "No protocol of conf/protocol follows it."
+        notes += [*shown["unreachable"], command]
+        headers = ["dev rows" if key == "n" else key for key in _OF_SCORE]
+        write_table(headers, cells, title=f"{table.name}: {table.title}", notes=notes, out=arguments.out)
     else:
         titles, cells = [tasks[name].title for name in CARD_TASKS], list[list[str]]()
         for table in chosen:
@@ -118,16 +128,3 @@ def _facts(table: PublishedTable, tasks: dict[str, TaskConfig], *, encoders: dic
         words += ["init=pretrained"] if {score.start for score in table.scores.values()} == {"pretrained"} else []
         facts["command"] = f"glue-bench sweep {' '.join(words)}"
     return facts
-
-
-def _print_row(table: PublishedTable, facts: Mapping[str, Any], *, out: Path | None) -> None:
-    cells = [["" if score[key] is None else f"{score[key]}" for key in _OF_SCORE] for score in facts["scores"]]
-    stated = {key: getattr(table, key) or NOT_STATED for key in ("statistic", "runs", "method", "status", "source")}
-    stated |= {"hub ids": ", ".join(table.hub_ids) or NOT_STATED, "protocol": table.protocol_name}
-    stated |= {key: value for key in ("rank", "parameters") if (value := getattr(table, key))}
-    notes = [f"{key}: {value}" for key, value in stated.items()]
-    notes += [text for text in (table.protocol, table.convention_evidence, table.note) if text]
-    command = f"Reproduce: {facts['command']}" if facts["command"] else "No protocol of conf/protocol follows it."
-    notes += [*facts["unreachable"], command]
-    headers = ["dev rows" if key == "n" else key for key in _OF_SCORE]
-    write_table(headers, cells, title=f"{table.name}: {table.title}", notes=notes, out=out)

@@ -7,6 +7,7 @@ nothing.
 import platform
 import shutil
 import textwrap
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
@@ -74,10 +75,13 @@ def nearest_folder(folder: Path) -> Path:
 
 
 def examine_disk(needs: Mapping[Path, int]) -> Iterator[Finding]:
-    """Compare the free space of each folder's disk with the bytes that the sweep will at least write there."""
-    for folder, needed in needs.items():
-        free = shutil.disk_usage(nearest_folder(folder)).free
-        found = f"{format_bytes(free)} free for {folder}"
+    """Compare the free space of each disk with the bytes that the sweep will at least write to each of its folders."""
+    disks = defaultdict[int, list[Path]](list)
+    for folder in needs:
+        disks[nearest_folder(folder).stat().st_dev].append(folder)
+    for folders in disks.values():
+        free, needed = shutil.disk_usage(nearest_folder(folders[0])).free, sum(needs[folder] for folder in folders)
+        found = f"{format_bytes(free)} free for {' and '.join(map(str, folders))}"
         found += f"; {format_bytes(needed)} will be needed, and room for the snapshots of the runs at work"
         advice = "make room, or results_dir=FOLDER and HF_HOME on a larger disk" if free < needed else ""
         yield Finding("disk", PROBLEM if advice else OK, found=found, advice=advice)

@@ -155,7 +155,8 @@ def _check_replaceable(run: FinishedRun, out: Path) -> None:
         name = path.relative_to(out).as_posix()
         ours = name == MANIFEST or path.is_dir() or (name in written and written[name] == file_sha256(path))
         if path.is_symlink() or not ours:
-            raise UsageError(f"--out {out}: {name} was added or changed since the card was written; choose another")
+            since = "was added or changed since the card was written"
+            raise UsageError(f"--out {out}: {name} {since}; choose another folder")
 
 
 def render_card(record: Record, task: TaskConfig, *, place: str) -> str:

@@ -183,7 +183,7 @@ def load_classifier(
         outputs: logits per row; 1 for regression.
 
     Raises:
-        InputError: the folder's configuration or weights cannot be used.
+        InputError: the configuration or the weights cannot be used.
         UsageError: the flat engine does not serve this encoder, or it lacks the dropout, layers or biases asked for.
     """
     folder = source if isinstance(source, Path) else None

@@ -34,12 +34,11 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from glue_bench.data.encoding import Encoded
 from glue_bench.errors import InputError
-from glue_bench.models import kernels
+from glue_bench.models import kernels, products
 from glue_bench.models.families import family_of, max_positions, padding_id
 from glue_bench.models.kernels import AttentionKind, FlatBatch, Noise, attend, drop, look_up, pick
 from glue_bench.models.packing import Rows
 from glue_bench.models.padded import name_of, padded_logits, rectangle
-from glue_bench.models.products import OneDNNLinear, used
 from glue_bench.text import first_line
 
 _NAME = "glue_bench_flat"  # of our attention, in transformers' tables
@@ -126,7 +125,9 @@ class FlatModel:
             return
         words: Any = self._base.get_input_embeddings()  # type: ignore[operator]
         (whole, rows, words.padding_idx), self._uncut, self.row_of = self._uncut, None, None
-        table = whole.to(words.weight.device).mul_(decay)
+        table = whole.to(words.weight.device)
+        if decay != 1:  # untouched, it stays mapped from its file
+            table.mul_(decay)
         table[rows.to(table.device)] = words.weight.detach()
         words.weight = nn.Parameter(table, requires_grad=words.weight.requires_grad)
 
@@ -270,9 +271,9 @@ def _use_rectangles(base: nn.Module) -> None:
 
 
 def _linear(_: Pass, original: Callable[..., Any], *states: Tensor, module: nn.Linear) -> Any:
-    if used.get() != "onednn" or not kernels.is_plain(states[0]):
+    if products.used.get() != "onednn" or not kernels.is_plain(states[0]):
         return original(*states)
-    return OneDNNLinear.apply(*states, module.weight, module.bias)  # type: ignore[no-untyped-call]
+    return products.OneDNNLinear.apply(*states, module.weight, module.bias)  # type: ignore[no-untyped-call]
 
 
 _OURS: dict[type[nn.Module], Callable[..., Any]] = {  # in place of a module's forward pass

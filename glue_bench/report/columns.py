@@ -109,12 +109,12 @@ def comparison_tables(comparison: Comparison) -> list[TextTable]:
         cells += [f"{task.first:.1f}", f"{task.second:.1f}", _signed(task.difference), interval, p]
         judged = [_show("{:.1f}", task.detectable or None), task.better or "", _show("{:.1f} %", task.kept), task.note]
         scores.append([*cells, *judged])
-        costs, cells = (task.first_cost, task.second_cost), [task.title]
+        costs, timed = (task.first_cost, task.second_cost), [task.title]
         for kind in ("eval_seconds", "train_seconds"):
             seconds = [getattr(cost, kind) for cost in costs]
-            cells.append("" if None in seconds else " and ".join(map(three_digits, seconds)))
-            cells.append(_show("{:.2f}", task.times_as_fast(kind)))
-        times.append([*cells, "; ".join(dict.fromkeys(cost.device for cost in costs))])
+            timed.append("" if None in seconds else " and ".join(map(three_digits, seconds)))
+            timed.append(_show("{:.2f}", task.times_as_fast(kind)))
+        times.append([*timed, "; ".join(dict.fromkeys(cost.device for cost in costs))])
     means, totals = (comparison.first_mean, comparison.second_mean), list[list[str]]()
     if means[0] is not None and means[1] is not None:
         cells = ["mean", f"of {plural(len(scores), 'task')}", "", "", f"{means[0]:.1f}", f"{means[1]:.1f}"]

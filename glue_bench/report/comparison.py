@@ -189,10 +189,12 @@ def _choose_pair(sides: Sides, name: str, *, convention: str) -> _Pair:
         parts = next((parts for task in tasks if {*(parts := task.parts(convention))} <= {*both}), [])
         found = rows[0].setting.difference(rows[1].setting, but=(*_NOT_TRAINING, *sides.named))
         differences = [f"{key}={', '.join(map(show_value, values))}" for key, values in sorted(found.items())]
-        pairs.append(_Pair(rows, runs, parts, differences))
+        pairs.append(_Pair(rows, runs=runs, parts=parts, differences=differences))
     paired = [pair for pair in pairs if pair.runs[0]]
     if not paired:
-        raise InputError("no seed in common" if pairs else "not the same dev rows")
+        left, right = (" or ".join(f"{n:,}" for n in sorted({row.n or 0 for row in own})) for own in (ours, theirs))
+        sizes = f": {left} against {right}" if left != right else ""
+        raise InputError("no seed in common" if pairs else f"not the same dev rows{sizes}")
     if not (alike := [pair for pair in paired if pair.parts]):
         raise InputError("no metric on the same splits in common")
     best = min(alike, key=lambda pair: (len(pair.differences), -len(pair.runs[0])))

@@ -114,7 +114,8 @@ def _build_section(groups: Sequence[Group], context: Context, *, name: str, expe
         own = {f"trainer.{key}": value for key, value in group.setting.recipe_changes.items() if key not in changes}
         notes = [f"{key}={value}" for key, value in own.items() if key not in shown]
         rows.append(build_row(group, context, task=task_of(group.runs[0]), differs=shown, setting_notes=notes))
-    first, known = rows[0].setting, {row.task for row in rows}
+    first = min(rows, key=lambda row: (row.order, sort_place(row.differs))).setting
+    known = {row.task for row in rows}
     about = {key: getattr(first, key) for key in ("encoder", "data", "recipe")}
     like = {**about, "recipe_changes": first.recipe_changes, "selection": first.selection}
     for task in expected:
@@ -188,7 +189,8 @@ def _choose_cell(cells: Sequence[Group], context: Context) -> Group:
     counts = [[bool(run.config.get("cell")) for run in cell.finished] for cell in cells]
     most = max(map(sum, counts)) or max(map(len, counts))  # seeds of the grid's own runs: others may have had more
     if most == 0:
-        return dataclasses.replace(cells[0], runs=[run for cell in cells for run in cell.runs], cells=len(cells))
+        every = sorted((run for cell in cells for run in cell.runs), key=_seed_place)
+        return dataclasses.replace(cells[0], runs=every, cells=len(cells))
     tried, incomplete = list[Group](), list[str]()
     for cell in cells:
         score = statistics.median([_selection_score(run, context) for run in cell.finished] or [-math.inf])
@@ -252,10 +254,12 @@ def _find(word: str, store: RunStore, *, own: Sequence[Record], filters: Filters
     if not found and (Path(word) / "runs").is_dir():
         store = RunStore(Path(word))
         found = [record for record in store.load_all() if record.finished]
+        if not found:
+            raise UsageError(f"{word}: no finished run in this results folder")
     place = store.root.parent
     if not found:
         known = sorted({record.encoder["name"] for record in own})
-        hint = f"; nor is it a setting_id or a results folder with any{did_you_mean(word, known)}" if known else ""
+        hint = f"; nor is it a setting_id or a results folder{did_you_mean(word, known)}" if known else ""
         raise UsageError(f"{word}: there are no finished runs of this encoder in {place}{hint}")
     records = filters.choose_records(found, place=place)
     encoders = sorted({record.encoder["name"] for record in records})

@@ -4,7 +4,7 @@ are its own, and write the command that repeats it. Knows no torch, no Hydra."""
 import dataclasses
 import itertools
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,7 +88,12 @@ def find_finished(store: RunStore, *words: str, need_model: bool = False, **choi
         raise InputError(_explain_no_weights(found, asked))
     if len(kept) > 1:
         which = f"{plural(len(kept), 'finished run')} {f'match {asked}' if asked else 'are'} in {place}"
-        raise UsageError(f"{which}; add one of {list_names(_distinguish([run.record for run in kept]), _LISTED)}")
+        differ = map(show_words, tell_apart([Setting.of(run.record) for run in kept]))
+        apart = [f"run_id={run.record.run_id} ({word})" for run, word in zip(kept, differ, strict=True)]
+        for key in ("seed", "encoder", "task"):  # the first of which they differ in tells them apart best
+            if len(values := known_values([facts_of(run.record) for run in kept], key)) > 1:
+                apart = [f"{key}={value}" for value in values]
+        raise UsageError(f"{which}; add one of {list_names(apart, _LISTED)}")
     return kept[0]
 
 
@@ -110,14 +115,6 @@ def check_weights(run: FinishedRun) -> Path:
         missing = "no tokenizer.json and no vocabulary file, so nobody can use these weights"
         raise InputError(f"{folder}: {missing}. {again}")
     return folder
-
-
-def _distinguish(records: Sequence[Record]) -> Iterable[str]:
-    for key in ("task", "encoder", "seed"):
-        if len(values := known_values(map(facts_of, records), key)) > 1:
-            return [f"{key}={value}" for value in values]
-    words = map(show_words, tell_apart(list(map(Setting.of, records))))
-    return [f"run_id={record.run_id} ({word})" for record, word in zip(records, words, strict=True)]
 
 
 def _explain_no_weights(found: Sequence[FinishedRun], asked: str) -> str:

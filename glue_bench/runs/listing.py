@@ -1,5 +1,4 @@
-"""The runs of a results folder: which are meant by KEY=VALUE words (for every verb and in Python), listed and removed
-as folders, and as a pandas DataFrame. Knows no torch."""
+"""The runs of a results folder: chosen by KEY=VALUE words, listed, removed, as a pandas DataFrame. Knows no torch."""
 
 import contextlib
 import dataclasses

@@ -205,7 +205,8 @@ def _share(part: Floats, whole: Floats) -> Floats:
 
 
 def _correlate(split: SplitPredictions, counts: Floats, *, name: str) -> Floats:
-    y, *every = (_CENTRED[name](line, counts) for line in (split.labels, *split.predictions))
+    whole: Any = counts.astype(np.int32) if name == "spearman" else counts  # its running sums are several times faster
+    y, *every = (_CENTRED[name](line, whole) for line in (split.labels, *split.predictions))
     counted, found = counts * y, list[Floats]()
     y_squares = np.einsum("bp,bp->b", counted, y)
     for x in every:
@@ -225,8 +226,9 @@ def _centred_ranks(values: Floats, counts: Floats) -> Floats:
     """Return twice the mean ranks (b, P), centred, of (P,) values that count (b, P) times."""
     group = np.unique(values, return_inverse=True)[1]  # (P,)
     order = np.argsort(group, kind="stable")
-    ties = counts.astype(np.int32).take(order, axis=1)  # whose running sums are several times faster
-    ties = np.add.reduceat(ties, np.flatnonzero(np.diff(group[order], prepend=-1)), axis=1)  # (b, groups)
+    ties = counts.take(order, axis=1)
+    if len(order) > group.max() + 1:
+        ties = np.add.reduceat(ties, np.flatnonzero(np.diff(group[order], prepend=-1)), axis=1)  # (b, groups)
     ranks = 2 * np.cumsum(ties, axis=1, dtype=np.int32) - ties - ties.sum(axis=1, keepdims=True, dtype=np.int32)
     return np.asarray(ranks.take(group, axis=1), dtype=np.float64)
 

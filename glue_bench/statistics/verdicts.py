@@ -19,7 +19,7 @@ FEWEST_SEEDS = 3  # with fewer, a standard deviation means little
 MOST_SEEDS = 1000  # the most that a verdict suggests
 CONSTANT_SPREAD = 1e-3  # predicted scores with a smaller spread, as a share of the labels' spread, count as constant
 _ENDLESS = 1e12  # seeds: the limit of many
-_ROUNDING = 1e-9  # more than the rounding error of a score times 100, of a mean of equal ones, or of a difference
+_ROUNDING = 1e-9  # scores that are closer than this, as shares or times 100, are equal
 SIGNIFICANCE = 0.05  # of adjusted p-values
 POWER = 0.8  # probability of finding the smallest detectable difference
 

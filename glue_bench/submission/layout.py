@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glue_bench.config.schema import TaskConfig
-from glue_bench.errors import InputError, UsageError, did_you_mean, list_names
+from glue_bench.errors import InputError, UsageError, close_match, did_you_mean, list_names
 from glue_bench.reading import open_regular
 from glue_bench.text import cut, first_line, plural, visible
 
@@ -54,7 +54,7 @@ class LeaderboardFile:
         if self.task.label_range is not None:
             return "a number from {:g} to {:g} with at most {} decimals".format(*self.task.label_range, DECIMALS)
         if all(word == label for label, word in self.words.items()):
-            return ", ".join(self.words)
+            return " or ".join(self.words)
         return " or ".join(f"{word} ({label})" for label, word in self.words.items())
 
     @property
@@ -98,7 +98,7 @@ def parse_fills(words: Sequence[str], files: Sequence[LeaderboardFile]) -> dict[
         middle = f"{sum(file.task.label_range or ()) / 2:.{DECIMALS}f}"
         fills[task] = by_code.get(value, value) if equals else by_code.get("0", middle)
         if not file.allows(file.words.get(fills[task], fills[task])):
-            raise UsageError(f"--fill {word}: must be {file.allowed}")
+            raise UsageError(f"--fill {word}: must be {file.allowed}{close_match(value, file.words)}")
         if not file.words:  # a score, as the file will have it
             fills[task] = f"{float(fills[task]):.{DECIMALS}f}"
     return fills
@@ -154,7 +154,7 @@ def check_submission(path: Path, files: Sequence[LeaderboardFile]) -> list[str]:
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
     if len(content) > most_bytes:
-        return [f"more than {most_bytes:,} bytes; at most so many are read"]
+        return [f"more than {most_bytes:,} bytes, the most that are read"]
     if not content.startswith(b"PK"):  # zipfile would accept other bytes before a zip
         return ["not a readable zip file"]
     try:

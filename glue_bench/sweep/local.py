@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
@@ -28,10 +29,9 @@ from glue_bench.sweep.plan import Plan
 from glue_bench.sweep.queue import Queue
 from glue_bench.sweep.sharing import PRIORITY, runs_that_fit, side_by_side
 from glue_bench.sweep.timing import rough_work
-from glue_bench.sweep.worker import LOG_SO_FAR, count_gpus, find_fault, work
+from glue_bench.sweep.worker import LOG, count_gpus, find_fault, keep_log, work
 from glue_bench.training.stopping import SIGNALS
 
-_LOG = "output.log"  # what a run's process printed
 MEMORY_PER_WORKER = 4 * 2**30  # bytes: DistilRoBERTa with gradients, AdamW's moments and a batch of long rows
 _CONTEXT = multiprocessing.get_context("forkserver")
 # What a run imports, loaded once: a worker starts in a tenth of a second instead of five.
@@ -74,7 +74,7 @@ class _Worker:
     heard: float = field(default_factory=time.monotonic)  # when it last sent a message
     longest: float = 0.0  # seconds between two of them: an update may take minutes
     steps: int = 0
-    outcome: tuple[str, Any] | None = None  # as `work` reports it, or as decided where it is killed
+    outcome: tuple[str, Any] | None = None  # ended and its record or None, or failed or disk and why
 
     @property
     def quiet(self) -> float:
@@ -93,9 +93,9 @@ class _Worker:
         if code == 255:  # what multiprocessing says where the server that forked the worker is gone
             return "its process, or the one that starts all workers, was killed"
         if code is None or code >= 0:
-            return f"its process ended with exit status {code} in the middle of the run; its output is in {_LOG}"
+            return f"its process ended with exit status {code} in the middle of the run; its output is in {LOG}"
         killed = -code == signal.SIGKILL
-        hint = "often the system does that when memory runs out" if killed else f"its output is in {_LOG}"
+        hint = "often the system does that when memory runs out" if killed else f"its output is in {LOG}"
         return f"its process was killed by {signal.Signals(-code).name}; {hint}"
 
 
@@ -139,7 +139,8 @@ def run_in_workers(plan: Plan, store: RunStore, *, listener: Listener, executor:
     try:
         warm_up()
     except OSError as error:
-        raise UsageError(f"no worker can be started ({describe(error)}); executor=serial needs none") from error
+        why = f"{describe(error)}; TMPDIR={tempfile.gettempdir()}"
+        raise UsageError(f"no worker can be started ({why}); executor=serial needs none") from error
     listener.note("starting: loading PyTorch")
     device, runs = plan.missing[0].config.trainer.device, len(plan.requests)
     gpus = gpus_for(device, lambda: _in_a_worker(count_gpus, otherwise=0))
@@ -246,10 +247,7 @@ class _Driver:
         worker.pipe.close()
         self._workers.remove(worker)
         self._free.append(worker.slot)
-        folder = self._queue.store.folder(*request.place)
-        with contextlib.suppress(OSError):
-            log = folder / LOG_SO_FAR.format(process.pid)
-            log.replace(folder / _LOG) if log.stat().st_size else log.unlink()
+        keep_log(self._queue.store.folder(*request.place), process.pid)  # if its process could not do so itself
         outcome: tuple[str, Any] = worker.outcome or ("failed", worker.why_lost())
         kind, content = outcome
         if kind == "ended":

@@ -198,7 +198,7 @@ def write_plan(path: Path, plan: Plan, *, estimates: Mapping[str, Estimate]) -> 
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             known = [parse_json(line)["run_id"] for line in read_text(path).splitlines()]
         if known != [request.run_id for request in plan.requests]:
-            raise UsageError(f"--plan {path}: exists and is no plan of these runs; delete it or name another file")
+            raise UsageError(f"--plan {path}: exists and is no plan of these runs, so it is kept; name another")
     lines, seconds = list[str](), {run_id: round(estimate.seconds) for run_id, estimate in estimates.items()}
     for index, request in enumerate(plan.requests):
         facts = {"index": index, "title": request.title, "state": plan.state(request)}
@@ -253,7 +253,8 @@ def _request_from(facts: Mapping[str, Any]) -> RunRequest:
         first, seeds = starts[0].config, [start.config.seed for start in starts]
         place, pool = f"{first.task.name} in {first.results_dir}", [replace(first, seed=n) for n in start_seeds(config)]
         if place != f"{config.init} in {config.results_dir}" or [start.config for start in starts] != pool:
-            raise ValueError(f"starts from {place}, seeds {seeds}; its configuration says others")
+            wanted = f"{config.init} in {config.results_dir}, seeds {start_seeds(config)}"
+            raise ValueError(f"starts from {place}, seeds {seeds}; its configuration says {wanted}")
     return request
 
 

@@ -82,7 +82,7 @@ class Queue:
     def settle(self, request: RunRequest, record: Record | None, *, stopped: bool = False) -> None:
         """Note a run's record; without one put the run back, `stopped` if that is because the sweep ends."""
         if record is None:
-            self._open[request.run_id] = request
+            self._open = {request.run_id: request, **self._open}  # first again: a plan begins with the longest
             self._looked.pop(request.run_id, None)
             self.listener.put_back(request, stopped=stopped)
         else:

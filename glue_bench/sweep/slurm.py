@@ -199,9 +199,9 @@ def job_state(job: str) -> str:
     try:
         said = _ask("scontrol", "show", "job", "--oneliner", job)
     except UsageError as error:  # also once Slurm no longer knows the job
-        return str(error)
+        return str(error).removeprefix("executor=slurm: ")
     words = dict(word.partition("=")[::2] for word in said.split())
-    return f"{words.get('JobState')}, exit code {words.get('ExitCode')}"
+    return f"{words.get('JobState', 'state unknown')}, exit code {words.get('ExitCode', 'unknown')}"
 
 
 def _ask(*command: str) -> str:
@@ -214,7 +214,7 @@ def _ask(*command: str) -> str:
     except subprocess.TimeoutExpired:
         reason = "does not answer"
     except subprocess.CalledProcessError as error:
-        reason = f"finds nothing here: {_last_line(error.stderr.strip() or f'exit status {error.returncode}')}"
+        reason = f"failed: {_last_line(error.stderr.strip() or f'exit status {error.returncode}')}"
     raise UsageError(f"executor=slurm: {command[0]} {reason}")
 
 

@@ -9,6 +9,7 @@ import faulthandler
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -26,7 +27,8 @@ from glue_bench.sweep.queue import run_leased
 from glue_bench.training.course import StepReport
 from glue_bench.training.stopping import SIGNALS, Stopped
 
-LOG_SO_FAR = "output.{}.log"  # by process: of several workers that try for a run, only one keeps its log
+LOG = "output.log"
+_LOG_SO_FAR = "output.{}.log"  # by process: of several workers that try for a run, only one keeps its log
 _REPORT_EVERY = 0.1  # seconds between two updates that are reported to the driver
 
 logger = logging.getLogger("glue_bench")
@@ -58,14 +60,13 @@ def work(
     folder = store.folder(*request.place)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        log = os.open(folder / LOG_SO_FAR.format(os.getpid()), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        log = os.open(folder / _LOG_SO_FAR.format(os.getpid()), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     except OSError:
         log = os.open(os.devnull, os.O_WRONLY)  # the run itself will report what is wrong with the folder
     for stream in (1, 2):
         os.dup2(log, stream)
     os.close(log)
     faulthandler.enable()
-
     pipe = _Pipe(connection)
     logger.handlers, logger.propagate = [pipe], False
     logger.setLevel(logging.DEBUG if debug else logging.WARNING)
@@ -78,13 +79,23 @@ def work(
             torch.set_num_threads(len(cores))
             outcome: tuple[str, Any] = "ended", run_leased(request, store, listener=pipe, earlier=earlier)
             signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)  # it ends anyway, and must be able to report how
+        except Stopped:
+            signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+            outcome = "ended", None
         except BaseException as error:
             signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
-            outcome = "disk" if isinstance(error, DiskError) else "failed", describe(error)
-            if isinstance(error, Stopped):
-                outcome = "ended", None
-            logger.debug("%s: %s", request.title, error, exc_info=not isinstance(error, GlueBenchError | Stopped))
+            outcome = ("disk" if isinstance(error, DiskError) else "failed"), describe(error)
+            logger.debug("%s: %s", request.title, error, exc_info=not isinstance(error, GlueBenchError))
     pipe.send(*outcome)
+    sys.stdout.flush()
+    keep_log(folder, os.getpid())  # the driver, which does so for one that was killed, may be gone
+
+
+def keep_log(folder: Path, process: int | None) -> None:
+    """Make what a worker printed the run's log, or remove it if it printed nothing."""
+    with contextlib.suppress(OSError):
+        log = folder / _LOG_SO_FAR.format(process)
+        log.replace(folder / LOG) if log.stat().st_size else log.unlink()
 
 
 def count_gpus() -> int:

@@ -119,11 +119,12 @@ class Processes:
             with _lost_if_it_fails() as torch:
                 torch.distributed.destroy_process_group()
             return
-        words, deadline = None, time.monotonic() + _PATIENCE
-        with contextlib.suppress(KeyboardInterrupt, RuntimeError):  # the store goes away with its host
-            if self.leads:
+        if self.leads:
+            with contextlib.suppress(RuntimeError):  # the store goes away with its host
                 self._store.set(_LEFT, describe(error))
-                return
+            return
+        words, deadline = None, time.monotonic() + _PATIENCE
+        with contextlib.suppress(KeyboardInterrupt, RuntimeError):
             # torchrun kills the others as soon as one has failed: the first must have written its record by then.
             while not (said := self._store.check([_LEFT])) and time.monotonic() < deadline:
                 time.sleep(0.05)

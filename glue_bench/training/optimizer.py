@@ -1,7 +1,7 @@
 """What is minimised, and by what: the loss of a batch, and AdamW, by our own kernels on a GPU, or by torch's.
 
-The methods of `TorchAdamW` are also those of our `triton_adamw.FlatAdamW`. On a GPU all kernels of an update start at
-once, by a graph that was captured from an earlier one.
+The methods of `TorchAdamW` are also those of our `triton_adamw.FlatAdamW`. On a GPU `Graphs` can start all kernels of
+an update at once, captured from an earlier one.
 """
 
 import importlib.util

@@ -125,7 +125,7 @@ class Updates:
                 if not is_out_of_memory(error) or (retried and self.micro_batches >= len(batch[self._own])):
                     raise
             else:
-                kind = torch.float32 if self._layout.rows else torch.float64  # the former is what a buffer can hold
+                kind = torch.float32 if self._placement.asynchronous else torch.float64  # of buffers, and CUDA's AdamW
                 scalars = torch.tensor(self._numbers(), dtype=kind)
                 if self._tally.is_cuda:
                     scalars = scalars.pin_memory().to("cuda", non_blocking=True)

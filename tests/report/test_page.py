@@ -252,7 +252,7 @@ def test_missing_and_damaged_files_are_named_and_the_rest_is_shown(tmp_path: Pat
     assert entry.unreadable == [
         f"{records[0].run_id} has no predictions/validation.parquet",
         f"{records[1].run_id} has a damaged predictions/validation.parquet (ArrowInvalid)",
-        f"{records[2].run_id} has a damaged history.jsonl (lines[0].loss is missing)",
+        f"{records[2].run_id} has a damaged history.jsonl (line 1.loss is missing)",
     ]
     text = render_page(page_of(tmp_path))
     check_structure(text)

@@ -138,10 +138,10 @@ def test_a_watched_job_array_settles_repeats_or_records_each_run(
         ("exec /bin/sleep 100", "squeue does not answer", "scontrol does not answer"),
         (
             "echo no controller >&2; exit 1",
-            "finds nothing here: no controller",
-            "finds nothing here: no controller",
+            "failed: no controller",
+            "failed: no controller",
         ),
-        ("exit 3", "finds nothing here: exit status 3", "finds nothing here: exit status 3"),
+        ("exit 3", "failed: exit status 3", "failed: exit status 3"),
         (r"printf 'JobState=FAILED ExitCode=1:0 Name=\377'", "", "FAILED, exit code 1:0"),
     ],
     ids=["missing", "not executable", "hangs", "refuses", "refuses silently", "not UTF-8"],
@@ -161,3 +161,12 @@ def test_commands_of_slurm_that_are_missing_or_do_not_answer_are_named(
     else:
         assert slurm.queued_jobs() == {"JobState=FAILED", "ExitCode=1:0", "Name=\ufffd"}
     assert state in slurm.job_state("7")
+
+
+def test_a_run_that_is_put_back_is_the_next_to_start(tmp_path: Path) -> None:
+    runs = [make_request(task="rte", seed=seed) for seed in (1, 2)]
+    queue = Queue(Plan(requests=runs, missing=runs), RunStore(tmp_path), listener=Listener())
+    first = queue.next_run()
+    assert first is not None
+    queue.settle(first, None)
+    assert queue.next_run() == first

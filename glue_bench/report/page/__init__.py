@@ -20,9 +20,9 @@ from glue_bench.report.page.entries import BINS, HARDEST, POINTS, Entry
 from glue_bench.runs.finished import Defaults, join_command, sweep_words
 from glue_bench.runs.record import Record
 from glue_bench.runs.setting import short_name, show_value
-from glue_bench.text import format_clock, plural, three_digits
+from glue_bench.text import plural, three_digits
 
-_FILTERS: dict[str, Any] = {"number": plots.show_number, "range": plots.show_range, "clock": format_clock}
+_FILTERS: dict[str, Any] = {"number": plots.show_number, "range": plots.show_range}
 _FILTERS |= {"plural": plural, "digits": three_digits, "short": short_name, "value": show_value}
 _FILTERS |= {"and": plots.join_words, "label": plots.shorten_label}
 

@@ -50,7 +50,8 @@ def read_history(folder: Path) -> Table:
     """
     try:
         lines = [parse_json(line) for line in read_text(folder / "history.jsonl").splitlines()]
-        conform(list[_Line], lines, where="lines")
+        for number, line in enumerate(lines, start=1):
+            conform(_Line, line, where=f"line {number}")
         columns = {name: np.array([line.get(name) for line in lines], np.float64) for name in _Line.__annotations__}
         return table_of(**columns | {"dev": 100 * columns["dev"]})
     except FileNotFoundError as error:
