@@ -154,7 +154,7 @@ def check_submission(path: Path, files: Sequence[LeaderboardFile]) -> list[str]:
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
     if len(content) > most_bytes:
-        return [f"more than {most_bytes:,} bytes, the most that are read"]
+        return [f"more than {most_bytes:,} bytes; at most {most_bytes:,} are read"]
     if not content.startswith(b"PK"):  # zipfile would accept other bytes before a zip
         return ["not a readable zip file"]
     try:

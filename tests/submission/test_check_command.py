@@ -77,7 +77,7 @@ def test_a_refused_zip_lists_its_faults_and_exits_with_3(tmp_path: Path, capsys:
     assert captured.out.splitlines() == [
         "AX.tsv is missing",
         "CoLA.tsv line 9: prediction is 'yes'; must be 0 (unacceptable) or 1 (acceptable)",
-        "RTE.tsv line 9: prediction is 'no'; must be entailment, not_entailment",
+        "RTE.tsv line 9: prediction is 'no'; must be entailment or not_entailment",
     ]
     assert captured.err == f"glue-bench: {path}: the leaderboard would refuse it; 3 faults, listed above\n"
 
