@@ -1,6 +1,6 @@
 """The files of a model, and the claims that they decide: architecture, parameters, case, fill-mask.
 
-No code that comes with a model is run. Every check raises InputError if it needs a file that cannot be used.
+No code that comes with a model is run. A file that cannot be used is an InputError, and in a row its reason.
 """
 
 import contextlib

@@ -1,7 +1,7 @@
 """Check whether a sweep would work here. This module: findings, their rendering, installed packages, and disk space.
 
-It needs the standard library only, so that a missing or broken package becomes a finding. Changes nothing, downloads
-nothing.
+It imports no more than it must, so that most packages that are missing or broken become a finding. Changes nothing,
+downloads nothing.
 """
 
 import platform

@@ -1,7 +1,7 @@
-"""Check everything that one sweep needs: quick checks first, torch last. Runs and downloads nothing.
+"""Check everything that one sweep needs, in the order of docs/doctor.md; torch and the disk last. Downloads nothing.
 
-A torch that does not fit the machine may crash silently, or hang: so `python -m glue_bench.doctor.sweep JSON`, the
-arguments of `probe`, loads it and prints JSON.
+A torch that does not fit the machine may crash silently, or hang: `python -m glue_bench.doctor.sweep JSON`, with the
+arguments of `probe`, loads it in a process of its own, and prints what `probe` returns.
 """
 
 import importlib

@@ -36,8 +36,8 @@ class Family:
     """One family."""
 
     first_position: int | None = 0  # the position id of a row's first token; None: the padding id + 1
-    layer: Mapping[str, str] | None = None  # whose layers `kernels` computes, the last one for first tokens alone
-    kernels: bool = False  # whether `fused` can train it: BERT's or RoBERTa's encoder with nothing added
+    layer: Mapping[str, str] | None = None  # whose layers the module `kernels` computes, the last one for first tokens
+    kernels: bool = False  # whether `fused` can train it; its head is drawn alone then: to change it changes scores
     relative: bool = False  # whether its attention modules have positions of their own, and take rows of equal length
 
 

@@ -1,4 +1,4 @@
-"""Batches as one int32 buffer, so that each reaches its device in one copy; and those without padding, of a split.
+"""Batches as one int32 buffer, so that each reaches its device in one copy; and those of a split, for both engines.
 
 Shapes: B rows, T tokens of them and of a filler row that makes T a multiple of a bucket.
 """

@@ -1,4 +1,4 @@
-"""The padded engine: a transformers model as it is, on batches padded to their longest row.
+"""What both engines load; and the padded engine: transformers' model as it is, on batches padded to their longest row.
 
 No code that comes with a model is ever run: weights are safetensors, or on request what torch's weights_only reads.
 

@@ -67,7 +67,7 @@ class _Run:
 
 
 class Listener:
-    """Told of every event of a sweep; keeps what is known of each run, and shows nothing."""
+    """Gets every event of a sweep; keeps what is known of each run, and shows nothing."""
 
     def __init__(
         self,

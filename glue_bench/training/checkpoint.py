@@ -63,7 +63,7 @@ class SnapshotStore:
         self._folder, self._belongs_to, self._check_owner = folder, dict(belongs_to), check_owner
 
     def save(self, snapshot: Snapshot) -> None:
-        """Write a snapshot, then delete the old ones, which a DiskError, if it cannot be written, leaves intact."""
+        """Write a snapshot, then delete all but the newest two; a DiskError, if it cannot be written, deletes none."""
         self._check_owner()
         name = f"step-{snapshot.step:010d}"
         with replace_folder_atomically(self._folder / name) as target:

@@ -1,7 +1,7 @@
 """The processes that torchrun started for one run, and what they exchange. Knows no loop.
 
-The first of them (rank 0) plans, writes and prints; the others do their share of every batch. In a single process every
-method returns its argument, and torch is not even imported.
+Each does its share of every batch; the first (rank 0) also plans, writes and prints. In a single process nothing is
+exchanged, and torch is not even imported.
 """
 
 import contextlib

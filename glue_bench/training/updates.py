@@ -246,7 +246,7 @@ class Updates:
 
         Beside B rows they hold `targets`, (B,) class codes, IGNORED for absent rows, or float32 scores; `present`, (B,)
         float32, 1 for a row and 0 for an absent one; `count`, (1,) float32, what the loss of the whole batch is divided
-        by; and `scalars`, as `TorchAdamW.apply` takes them, in float32.
+        by; `seed`; and `scalars`, as `TorchAdamW.apply` takes them, in float32.
         """
         ordered = batch[np.argsort(-self._lengths[batch], kind="stable")]  # rows of similar length share a block
         own = ordered[self._own]  # equal work for every process
