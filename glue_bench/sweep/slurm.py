@@ -129,7 +129,7 @@ class Watch:
         return self._queue.records
 
     def _submit(self, requests: Sequence[RunRequest]) -> None:
-        """Submit an array of runs that can start at once, then one of those that start from their results, and so on."""
+        """Submit an array of runs that can start at once, then of those that start from their results, and so on."""
         if not requests:
             return
         folder = self._folder / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}-{len(list(self._folder.glob('*')))}"
