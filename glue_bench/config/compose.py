@@ -24,9 +24,6 @@ from glue_bench.config.schema import PATH_KEYS, RunConfig, RunKeys, Sweep, Sweep
 from glue_bench.errors import UsageError, did_you_mean, list_names
 from glue_bench.text import first_line, quote, quote_value
 
-# What OmegaConf raises for values that YAML has and a configuration has not, as a number of 5,000 digits.
-_ODD = (ValueError, TypeError, KeyError, AttributeError, RecursionError, AssertionError)
-
 
 def compose_run(overrides: Sequence[str], *, config_dir: Path | None = None) -> RunConfig:
     """Compose and check one run from `key=value` words; a UsageError for an unknown key or name, or a bad value."""
@@ -73,7 +70,7 @@ def compose_sweep(overrides: Sequence[str], *, config_dir: Path | None = None) -
         if word and words:
             raise UsageError(f"{word} and {words}: give one of the two")
         if word:
-            value = word.partition("=")[2].removeprefix("[").removesuffix("]")
+            value = re.sub(r"^\[(.*)\]$", r"\1", word.partition("=")[2])  # a list of one is one, half of a list is none
             wide.append(f"{many}=[{value}]")
     # Any task will do to read the lists, without its columns; each run is then composed with its own.
     rest = check_words(wide, config_dir)
@@ -193,7 +190,8 @@ def compose_keys(overrides: Sequence[str], config_dir: Path | None = None) -> Sw
         if isinstance(error, FileNotFoundError) and not where:
             raise UsageError(f"the working folder no longer exists: {error.strerror}; change to another") from error
         raise unreadable(where or f"a file under {config_dir or conf_folder()}", error) from error
-    except _ODD as error:
+    # What OmegaConf raises for values that YAML has and a configuration has not, as a number of 5,000 digits.
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, AssertionError) as error:
         reason = f"{type(error).__name__}: {first_line(error)}"
         raise UsageError(f"{config_dir or 'KEY=VALUE'}: cannot be composed ({reason})") from error
 

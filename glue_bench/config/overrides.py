@@ -165,6 +165,8 @@ def _check_override(override: Override, config_dir: Path | None) -> None:
             raise UsageError(f"{key}={quote(name)}: no such {key}{no_such(key, name, options=options)}")
         if not isinstance(value, str) and (value is not None or key not in OPTIONAL):
             raise UsageError(f"{key}={name}: the name of a file must be text: no number, true, false or null")
+    elif key == "grid":  # Hydra would merge a mapping into the recipe's, and take any key
+        raise UsageError(f"{word}: one key at a time, as in grid.learning_rate=[1e-5,2e-5]")
     elif key.startswith("grid."):
         if (name := key.removeprefix("grid.")) not in GRID_KEYS:
             meant = [each for full in find_keys(name) if (each := full.removeprefix("trainer.")) in GRID_KEYS]

@@ -192,7 +192,7 @@ def _check_names(names: Sequence[str], wanted: Sequence[str]) -> Iterator[_Fault
     for name in names:
         problem = f"not one of the leaderboard's files{did_you_mean(printable(name), missing or wanted)}"
         if "/" in name or "\\" in name:
-            problem = "in a folder; all files must be at the root of the zip"
+            problem = "in a folder; all files must be at the root of the zip (zip -X, if macOS added it)"
         if name not in wanted:
             yield "files that do not belong", 0, f"{printable(name)}: {problem}"
     yield from (("missing files", 0, f"{name} is missing") for name in missing)

@@ -198,7 +198,7 @@ def write_plan(path: Path, plan: Plan, *, estimates: Mapping[str, Estimate]) -> 
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             known = [parse_json(line)["run_id"] for line in read_text(path).splitlines()]
         if known != [request.run_id for request in plan.requests]:
-            raise UsageError(f"--plan {path}: exists and is no plan of these runs, so it is kept; name another")
+            raise UsageError(f"--plan {path}: exists, is no plan of these runs, and is kept; name another file")
     lines, seconds = list[str](), {run_id: round(estimate.seconds) for run_id, estimate in estimates.items()}
     for index, request in enumerate(plan.requests):
         facts = {"index": index, "title": request.title, "state": plan.state(request)}
