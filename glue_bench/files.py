@@ -69,9 +69,7 @@ def replace_folder_atomically(path: Path, *, ours: Collection[str] | None = None
         yield temporary
         for each in (*temporary.rglob("*"), temporary):
             _make_lasting(each)
-        plain = path.is_dir() and not path.is_symlink()
-        others = any(each.is_dir() or each.name not in (ours or ()) for each in path.iterdir()) if plain else True
-        strange = ours is not None and others and os.path.lexists(path)
+        strange = ours is not None and _holds_others(path, ours)
         every = (path.with_name(f"{path.name}.old-{number}") for number in itertools.count(1))
         kept = next(each for each in every if not os.path.lexists(each))
         aside = kept if strange else temporary.with_name(f"{temporary.name}.old")
@@ -83,6 +81,12 @@ def replace_folder_atomically(path: Path, *, ours: Collection[str] | None = None
         else:
             shutil.rmtree(aside, ignore_errors=True)
         _sync(path.parent)
+
+
+def _holds_others(path: Path, ours: Collection[str]) -> bool:
+    if not path.is_dir() or path.is_symlink():
+        return os.path.lexists(path)
+    return any(each.is_dir() or each.name not in ours for each in path.iterdir())
 
 
 def file_sha256(path: Path, *, read: Callable[[Path], str] | None = None) -> str:
@@ -109,15 +113,11 @@ def _sha256(path: Path, read: Callable[[Path], str] | None, *, size: int, change
 def write_sealed(path: Path, content: bytes) -> None:
     """Write a file that `read_sealed` can tell from any other; errors as in `replace_atomically`."""
     with replace_atomically(path) as temporary, temporary.open("wb") as stream:
-        stream.write(_seal(path, content))
-        stream.write(content)
+        stream.writelines((_seal(path, content), content))
 
 
 def read_sealed(path: Path) -> bytes:
-    """Read what `write_sealed` wrote under this name.
-
-    An OSError where there is none; a ValueError where it is not as it was written.
-    """
+    """Read what `write_sealed` wrote under this name; an OSError for none, a ValueError for what it did not write."""
     with open_regular(path) as stream:
         seal, content = stream.read(hashlib.sha256().digest_size), stream.read()
     if seal != _seal(path, content):

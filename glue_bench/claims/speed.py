@@ -75,10 +75,7 @@ class Bench:
         self.machine |= {"threads": torch.get_num_threads(), "cores": len(usable_cores()), "torch": torch.__version__}
 
     def measure(self, phase: str, *, repeats: int) -> Iterator[Floats]:
-        """Time both models in turn, in alternating order.
-
-        Yield the seconds (2 models,) of each pair.
-        """
+        """Time both models in turn, in alternating order; yield the seconds (2 models,) of each pair."""
         work = self._train if phase == "training" else self._predict
         warm, _ = (work(model, 1) for model in self._models)
         amount = min(MOST_WORK, math.ceil(LEAST_SECONDS / warm))

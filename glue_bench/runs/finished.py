@@ -17,12 +17,11 @@ from glue_bench.files import file_sha256
 from glue_bench.models.pretrained import check_no_adapter, has_tokenizer
 from glue_bench.runs.listing import Filters, facts_of, known_values
 from glue_bench.runs.record import Record, read_record, task_of
-from glue_bench.runs.setting import LIMITS, Setting, override_word, show_words, tell_apart
+from glue_bench.runs.setting import LIMITS, Setting, name_apart, override_word
 from glue_bench.runs.store import RunStore
 from glue_bench.text import plural, quote_value
 
 RESULTS_DIR = "again"  # for repeated sweeps: in the old folder nothing would be trained
-_LISTED = 8  # runs that an error lists
 _NO_PATH = ("'", '"', "$", "~")  # a path that begins with one of these must be quoted
 
 
@@ -88,13 +87,15 @@ def find_finished(store: RunStore, *words: str, need_model: bool = False, **choi
         raise InputError(_explain_no_weights(found, asked))
     if len(kept) > 1:
         which = f"{plural(len(kept), 'finished run')} {f'match {asked}' if asked else 'are'} in {place}"
-        differ = map(show_words, tell_apart([Setting.of(run.record) for run in kept]))
-        apart = [f"run_id={run.record.run_id} ({word})" for run, word in zip(kept, differ, strict=True)]
-        for key in ("seed", "encoder", "task"):  # the first of which they differ in tells them apart best
-            if len(values := known_values([facts_of(run.record) for run in kept], key)) > 1:
-                apart = [f"{key}={value}" for value in values]
-        raise UsageError(f"{which}; add one of {list_names(apart, _LISTED)}")
+        raise UsageError(f"{which}; add one of {list_names(_distinguish([run.record for run in kept]))}")
     return kept[0]
+
+
+def _distinguish(records: Sequence[Record]) -> list[str]:
+    for key in ("task", "encoder", "seed"):
+        if len(values := known_values(map(facts_of, records), key)) > 1:
+            return [f"{key}={value}" for value in values]
+    return [f"run_id={name}" for name in name_apart(records)]
 
 
 def check_weights(run: FinishedRun) -> Path:

@@ -134,10 +134,8 @@ def _read_word(word: str, others: Sequence[str]) -> _Filter:
 def is_written(value: Any, text: str) -> bool:
     """Check whether a text of the command line means this value."""
     if isinstance(value, int | float) and not isinstance(value, bool):
-        try:
+        with contextlib.suppress(ValueError):
             return float(text) == value
-        except ValueError:
-            return False
     return text in (value, override_value(value), show_value(value))
 
 

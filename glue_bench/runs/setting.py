@@ -193,6 +193,12 @@ def tell_apart(settings: Sequence[Setting], *, chosen: Sequence[Collection[str]]
     return found
 
 
+def name_apart(records: Collection[Record]) -> list[str]:
+    """Return each record's run id, and in brackets what distinguishes its setting; all are of one task."""
+    apart = tell_apart([Setting.of(record) for record in records])
+    return [f"{record.run_id} ({show_words(words)})" for record, words in zip(records, apart, strict=True)]
+
+
 def _differing(every: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Any, ...]]:
     """Return the facts that differ, by name; empty text is unknown, and differs from nothing."""
     names = dict.fromkeys(name for facts in every for name in facts)

@@ -30,13 +30,12 @@ from glue_bench.reading import open_regular
 from glue_bench.runs.finished import FinishedRun, check_weights
 from glue_bench.runs.listing import Filters, facts_of
 from glue_bench.runs.record import Record, task_of
-from glue_bench.runs.setting import Setting, show_words, tell_apart
+from glue_bench.runs.setting import name_apart
 from glue_bench.runs.store import Predictions, RunStore, predictions_path
 from glue_bench.submission.layout import LeaderboardFile, write_rows
 from glue_bench.text import first_line, format_clock
 
 PICKS = ("median", "best")
-_LISTED = 6
 _LINE_EVERY = 20.0  # seconds between two lines of progress
 Choice = tuple[FinishedRun, str]  # the run that predicts a task, and how it was chosen
 Vector = NDArray[np.int64] | NDArray[np.float64]
@@ -74,10 +73,8 @@ def choose_runs(
             raise UsageError(f"run_id={','.join(record.run_id for record in named)}: must be one run for {task}")
         fitting = named or [record for record in found if _fits(record, wanted)]
         if len(distinct := {record.setting_id: record for record in fitting}) > 1:
-            words = map(show_words, tell_apart([Setting.of(record) for record in distinct.values()]))
-            runs = [f"{run.run_id} ({word})" for run, word in zip(distinct.values(), words, strict=True)]
-            which = f"run_id=[...] with one of {list_names(runs, _LISTED)}"
-            raise UsageError(f"task={task}: finished runs of {len(runs)} settings; add {which}")
+            which = f"run_id=[...] with one of {list_names(name_apart(distinct.values()))}"
+            raise UsageError(f"task={task}: finished runs of {len(distinct)} settings; add {which}")
         why = "named" if named else f"seed={wanted['seed']}" if "seed" in wanted else "the only seed"
         if ranked := sorted(fitting, key=lambda record: (dev_score(record), record.seed)):
             record = ranked[-1] if pick == "best" else ranked[(len(ranked) - 1) // 2]
