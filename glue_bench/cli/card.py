@@ -1,7 +1,7 @@
 """`glue-bench card`: a finished run as a model to share: weights, tokenizer and a model card.
 
-They must fit exactly one finished run that kept its weights, by save_model=true; run_id may also be a run's folder.
-results_dir=FOLDER is where it is looked for; default: results.
+They must match exactly one finished run that kept its weights (save_model=true); run_id may also be a run's folder.
+results_dir=FOLDER is where the run is looked for; default: results.
 
 examples:
   glue-bench card task=rte seed=1

@@ -8,9 +8,9 @@ keys:
                                   trainer.engine=padded (transformers' own modules; default: without padding)
 
 Without the models' files, parameters are counted from the stated architecture and speed is measured with random
-weights; other claims are listed as not checkable. About two minutes on two cores; with --quick seconds.
+weights; other claims are listed as not checkable. It takes two minutes on two cores, or seconds with --quick.
 
-exit code: 1 if a claim is contradicted or damaged records were left out, 0 if not; else as for every verb
+exit code: 1 if a claim is contradicted or damaged records were left out, 0 if not; other codes as for every verb
 
 examples:
   glue-bench claims

@@ -9,7 +9,7 @@ examples:
   glue-bench compare minilm --by trainer.epochs=3,10 tasks=[rte]  two of several
   glue-bench compare old_results results encoder=minilm
 
-exit code: 1 if damaged records were left out, 0 if not; else as for every verb
+exit code: 1 if damaged records were left out, 0 if not; other codes as for every verb
 """
 
 import argparse
@@ -36,7 +36,7 @@ def execute(arguments: argparse.Namespace) -> int:
     from glue_bench.report.table import choose_sides, left_out_note
 
     names, least = [word for word in arguments.overrides if "=" not in word], 1 if arguments.by is not None else 2
-    if len(names) < least:  # that of an encoder or a folder may have an equals sign
+    if len(names) < least:  # the name of an encoder or a folder may contain an equals sign
         keys = {word: word.partition("=")[0].removesuffix("!") for word in arguments.overrides}
         names = [word for word, key in keys.items() if word in names or not close_match(key, _FILTERS)]
     filters, store = read_filters([word for word in arguments.overrides if word not in names])

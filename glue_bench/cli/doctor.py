@@ -1,10 +1,10 @@
 """`glue-bench doctor`: whether a sweep would work here, and what to do if not.
 
 Takes the words of `sweep`; without any, checks the model card's table. Looks at packages, cores and memory, the
-results folder, encoders and rows (here, in the hub's cache, or on the hub), device and disk. Downloads and changes
-nothing.
+results folder, encoders and rows (here, in the hub's cache, or on the hub), device and disk. Downloads nothing and
+changes nothing.
 
-exit code: 3 if something would stop the sweep, 0 if nothing was found; else as for every verb
+exit code: 3 if something would stop the sweep, 0 if nothing was found; other codes as for every verb
 
 examples:
   glue-bench doctor
@@ -63,7 +63,7 @@ def _examine(arguments: argparse.Namespace) -> Iterator[Finding]:
         yield from installed
         yield from examine_sweep(sweep, list(parents.values()))
     except ImportError as error:
-        with contextlib.suppress(ImportError):  # of packaging, which this needs
-            yield from installed  # as far as it has not been shown
-        advice = "pip install again, with the constraints file; other checks need it"
+        with contextlib.suppress(ImportError):  # of `packaging`, which `installed` needs
+            yield from installed  # those findings that were not shown yet
+        advice = "run pip install again, with the constraints file; the other checks need it"
         yield Finding("imports", PROBLEM, found=f"{type(error).__name__}: {error}", advice=advice)

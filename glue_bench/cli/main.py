@@ -11,8 +11,8 @@ contradicted; 2 usage or configuration; 3 data or model input, or a problem that
 """
 
 # Turns argv into an exit code. A verb is a module of this package with `add_arguments` and `execute`; its help is its
-# docstring, with what `add_options` says of keys after the first line. For instant help, what is slow to import (as
-# Hydra, the report, torch) is imported where it is used.
+# docstring, with what `add_options` says of keys after the first line. For instant help, what is slow to import
+# (Hydra, the report, torch) is imported where it is used.
 
 import argparse
 import contextlib
@@ -53,7 +53,7 @@ class _Parser(argparse.ArgumentParser):
 class _StderrHandler(logging.Handler):
     """Writes log lines to the current sys.stderr, which a live board replaces while it is shown.
 
-    Of the records with `shared`, which each run of a sweep logs about what they share, the first is written.
+    A record marked `shared`, which every run of a sweep logs alike, is written only once.
     """
 
     def __init__(self) -> None:
@@ -70,10 +70,10 @@ class _StderrHandler(logging.Handler):
 
 
 class _Unread:
-    """Standard error, which nobody may be reading any more: what cannot be written is dropped."""
+    """Standard error, even if its reader is gone: what cannot be written is dropped."""
 
     def __init__(self, stream: TextIO | None) -> None:  # None: a closed descriptor
-        self._stream = stream or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - open to the end
+        self._stream = stream or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - open until exit
 
     def write(self, text: str) -> int:
         with _dropping(self._stream):
@@ -143,10 +143,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606 - this same command
     # Threads that wait for work spin only briefly: see docs/method.md, "Threads". Read when torch loads.
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
-    # NumPy's products here are small: a second thread costs more than it saves. Read when NumPy loads.
+    # NumPy multiplies only small matrices here: a second thread costs more than it saves. Read when NumPy loads.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    # Helper processes (the fork server, doctor's probe, Slurm jobs) must not import from the working folder either, but
-    # for a checkout that is not installed and is the working folder itself.
+    # Helper processes (the fork server, doctor's probe, Slurm jobs) must not import from the working folder either,
+    # unless it is itself a checkout that is not installed.
     if not Path(glue_bench.__file__).parents[1].samefile("."):
         os.environ["PYTHONSAFEPATH"] = "1"
     for stream in (sys.stdout, sys.stderr):
@@ -196,7 +196,7 @@ def _execute(argv: Sequence[str]) -> int:
     except Exception as error:
         text, code = f"internal error: {type(error).__name__}: {first_line(error)}\n--debug shows where", 1
         if variables := errors.variables_behind(error):
-            text = f"{variables}: not what a library that reads it takes ({first_line(error)}); unset it"
+            text = f"{variables}: rejected by a library that reads it ({first_line(error)}); unset it"
             code = errors.UsageError.exit_code
         elif errors.lack_in(errors.describe(error)) == "memory":
             text = f"out of memory: {first_line(error)}"
@@ -205,7 +205,7 @@ def _execute(argv: Sequence[str]) -> int:
 
 @contextlib.contextmanager
 def _dropping(stream: TextIO) -> Iterator[None]:
-    """Drop all that a stream cannot take, as with a full disk behind it: Python would complain again at exit."""
+    """Drop what a stream cannot write, for example to a full disk: Python would complain again at exit."""
     try:
         yield
     except (OSError, ValueError):

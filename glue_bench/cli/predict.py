@@ -1,7 +1,7 @@
 """`glue-bench predict`: a finished run on your own texts: labels and probabilities.
 
-They must fit exactly one finished run that kept its weights, by save_model=true; run_id may also be a run's folder.
-results_dir=FOLDER is where it is looked for; default: results.
+They must match exactly one finished run that kept its weights (save_model=true); run_id may also be a run's folder.
+results_dir=FOLDER is where the run is looked for; default: results.
 trainer.device=auto|cpu|cuda|cuda:N|mps is where the model runs.
 
 examples:

@@ -1,4 +1,4 @@
-"""`glue-bench published`: published scores with all that their sources state: list them, show one, check a file.
+"""`glue-bench published`: list published scores, show one with all that its source states, check a file.
 
 keys:
   encoder=NAME              of conf/encoder, or a hub id: the rows of that encoder
@@ -11,7 +11,7 @@ examples:
   glue-bench published bert-base-cased@flax
   glue-bench published check results/published/mine.json
 
-`published check FILE` names the numbers that no single run can have as an accuracy on the official dev rows.
+`published check FILE` names the numbers that cannot be the accuracy of one run on the official dev rows.
 """
 
 import argparse
@@ -63,7 +63,7 @@ def execute(arguments: argparse.Namespace) -> int:
         known = dict.fromkeys(each for table in tables for each in _HAS[key](table))
         if value not in known and value not in hub_ids.values():  # an encoder of conf/ may have no row
             hint = did_you_mean(text, [*known, *(hub_ids if key == "encoder" else ())])
-            raise UsageError(f"{text if key == 'row' else f'{key}={text}'}: no published row has it{hint}")
+            raise UsageError(f"{text if key == 'row' else f'{key}={text}'}: no published row matches{hint}")
         chosen = [table for table in chosen if value in _HAS[key](table)]
     facts = [_facts(table, tasks, encoders={hub_id: name for name, hub_id in hub_ids.items()}) for table in chosen]
     if arguments.format == "csv":
@@ -112,7 +112,7 @@ def _check(words: Sequence[str], tasks: dict[str, TaskConfig]) -> int:
 
 
 def _facts(table: PublishedTable, tasks: dict[str, TaskConfig], *, encoders: dict[str, str]) -> dict[str, Any]:
-    """Return all that is known of a row, with what follows from it: metrics in words, the notes, the command."""
+    """Return all that is known of a row, and what follows from it: metrics in words, notes, the command."""
     facts: dict[str, Any] = asdict(table) | {"scores": [], "unreachable": table.unreachable(tasks)}
     for score in table.scores.values():
         for one in score.pair or (score,):

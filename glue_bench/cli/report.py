@@ -12,7 +12,7 @@ examples:
   glue-bench report --check report.json
 
 exit code: 1 if damaged records were left out of the table, or, with --check, if a score fell significantly or a row is
-gone; 0 if not; else as for every verb
+gone; 0 if not; other codes as for every verb
 """
 
 import argparse
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_options(parser, "which runs", filters=True, formats=(*TABLE_FORMATS, "html"), out=True)
     parser.add_argument("--convention", choices=CONVENTIONS, help="how a task's metrics become one number")
     parser.add_argument("--style", choices=("plain", "paper"), default="plain", help="paper: with --format latex only")
-    about = "of --style paper: mean and standard deviation, or median and range"
+    about = "with --style paper: mean and standard deviation, or median and range"
     parser.add_argument("--spread", choices=("sd", "range"), default="sd", help=about)
     parser.add_argument("--cells", action="store_true", help="a row for every cell of a grid, not only for the best")
     parser.add_argument("--check", type=path_option, metavar="FILE.json", help="fail if a score fell since that report")
@@ -75,7 +75,7 @@ def execute(arguments: argparse.Namespace) -> int:
     report = build_report(records, published, convention=arguments.convention, **about)
     names = {section.table.name if section.table else "" for section in report.sections}
     if paper and not arguments.convention and len(names) > 1:
-        report = build_report(records, published, convention="card", **about)  # one metric a column
+        report = build_report(records, published, convention="card", **about)  # one metric per column
     out = arguments.out
     if arguments.format == "html":
         text = render_html(report, records, published=published, store=store, convention=arguments.convention)
@@ -109,7 +109,7 @@ def render_html(
     from glue_bench.report.page.entries import join_entries
 
     gc.freeze()  # matplotlib's many objects live to the end: the collector need not look through them again and again
-    entries = join_entries(report, store)  # first: the comparisons read none of its predictions again
+    entries = join_entries(report, store)  # first: then the comparisons need not read its predictions again
     comparisons = compare_all(report, published, store=store, convention=convention)
     page = Page(report=report, records=records, entries=entries, defaults=read_defaults(), comparisons=comparisons)
     return render_page(page)

@@ -83,6 +83,6 @@ def _request(overrides: list[str], config_dir: Path | None) -> RunRequest:
 
     for key in ("tasks", "seeds", "encoders"):
         if word := last_word(overrides, key):
-            raise UsageError(f"{word}: `run` takes one {key[:-1]}, as {key[:-1]}=; `sweep` takes several")
+            raise UsageError(f"{word}: `run` takes one {key[:-1]}, with {key[:-1]}=; `sweep` takes several")
     config = compose_run(overrides, config_dir=config_dir)
     return make_requests(config, [config.seed], starts=compose_starts(config, overrides, config_dir=config_dir))[0]

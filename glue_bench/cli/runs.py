@@ -1,6 +1,6 @@
 """`glue-bench runs`: the runs of a results folder: list them, remove them.
 
-states: as status, or running, damaged (its record cannot be read), unfinished (it has no record)
+states: a record's status, or running, damaged (its record cannot be read), unfinished (it has no record)
 
 examples:
   glue-bench runs
@@ -10,7 +10,7 @@ examples:
 
 `runs rm` shows what it would remove, and asks. To move or merge results folders, copy them: cp -rn old/runs results/
 
-exit code: 1 if `runs rm` kept a run that it was asked to remove, or a folder cannot be read; else as for every verb
+exit code: 1 if `runs rm` kept a run that it should remove, or a folder cannot be read; other codes as for every verb
 """
 
 import argparse
@@ -59,7 +59,7 @@ def execute(arguments: argparse.Namespace) -> int:
     what = f"{plural(len(runs), 'run')}, {format_bytes(sum(run.bytes for run in runs))}, of {store.root.parent}"
     if not arguments.yes:
         if not (sys.stdin and sys.stdin.isatty()):  # None if it is closed
-            raise UsageError(f"runs rm: {what}: nobody to ask here; --yes removes them without asking")
+            raise UsageError(f"runs rm: {what}: cannot ask, since stdin is not a terminal; --yes removes them")
         sys.stderr.write(f"Remove {what}? [y/N] ")
         sys.stderr.flush()
         if sys.stdin.readline().strip().lower() not in ("y", "yes"):

@@ -22,10 +22,10 @@ from glue_bench.runs.listing import HELP, KEYS, Filters
 from glue_bench.runs.store import RunStore
 from glue_bench.text import visible
 
-PIPE_WIDTH = 160  # columns of a table that does not go to a terminal
+PIPE_WIDTH = 160  # width of a table that does not go to a terminal
 TABLE_FORMATS = ("console", "markdown", "latex", "json", "csv")
-_GROUPS = ("task", "encoder", "data", "recipe", "protocol", "peft", "executor")  # of conf/, in the order of --help
-_INDENT = 34  # of what is said of a key
+_GROUPS = ("task", "encoder", "data", "recipe", "protocol", "peft", "executor")  # in the order of --help
+_INDENT = 34  # column where the description of a key begins
 
 
 def describe_keys(schema: type[RunKeys]) -> str:
@@ -36,7 +36,7 @@ def describe_keys(schema: type[RunKeys]) -> str:
     shapes: dict[Any, str] = {list: "=[A,B]", dict: ".KEY=[A,B]", bool: "=true"}
     about = {f"{group}=NAME": " ".join(n for n in group_options(group) if n != "custom") for group in _GROUPS}
     for item in fields_of(schema):
-        if is_dataclass(item.hint) and item.name != "task":  # whose facts only its file sets
+        if is_dataclass(item.hint) and item.name != "task":  # a task is defined by its file alone
             about[f"{item.name}.KEY=VALUE"] = " ".join(inside.name for inside in walk(item.hint))
         elif get_origin(item.hint) is Literal:
             about[f"{item.name}={'|'.join(get_args(item.hint))}"] = item.meaning
@@ -61,9 +61,9 @@ def add_options(
     formats: Sequence[str] = (),
     out: bool = False,
 ) -> None:
-    """Add the words after the verb, and the options that several verbs have.
+    """Add the positional words, and the options that several verbs share.
 
-    Its help gets what is said of `keys`, or with `filters` of those that choose runs.
+    The verb's help describes `keys`, or, with `filters`, the keys that choose runs.
     """
     if filters:
         words, keys = f"{words}, as below; results_dir=FOLDER", HELP
@@ -111,7 +111,7 @@ def write_rows(rows: Any, format_name: str, *, like: Sequence[str], out: Path | 
 def path_option(text: str) -> Path:
     """Return the path that an option names; for argparse."""
     if not text or not is_path(text):
-        raise argparse.ArgumentTypeError(f"{text!r}: must be a path in UTF-8, of at most 255 bytes a name")
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a path in UTF-8, of at most 255 bytes per name")
     return Path(text)
 
 
@@ -123,7 +123,7 @@ def count_option(text: str) -> int:
 
 
 def write_output(text: str, path: Path | None, *, chosen: bool = True) -> None:
-    """Write to stdout, or to the file as `write_file` does; a DiskError for whatever cannot be written."""
+    """Write to stdout, or to the file as `write_file` does; a DiskError if that fails."""
     if path is None:
         sys.stdout.write(text)
     else:
@@ -149,8 +149,8 @@ def read_words(
 ) -> tuple[dict[str, str], RunConfig, RunStore]:
     """Read KEY=VALUE words: return them by key, the configuration of results_dir and of `keys`, and the store it names.
 
-    The last word of a key counts. `others` are the verb's other keys. A UsageError for an unknown key, one without a
-    value, a wrong value, or a folder that is not there.
+    If a key is given twice, its last word counts. `others` are the verb's other keys. A UsageError for an unknown key,
+    one without a value, a wrong value, or a missing folder.
     """
     from glue_bench.config.compose import compose_run
 
@@ -191,7 +191,7 @@ def read_filters(words: Sequence[str]) -> tuple[Filters, RunStore]:
 def choose_run(words: Sequence[str], verb: str, *, more: Sequence[str] = ()) -> tuple[FinishedRun, RunConfig]:
     """Find the one finished run with weights that KEY=VALUE words name; return it and the configuration.
 
-    `more` are keys of the configuration that this verb takes besides. Errors as in `read_words` and `find_finished`.
+    `more` are keys of the configuration that this verb also takes. Errors as in `read_words` and `find_finished`.
     """
     chosen = [word for word in words if word.partition("=")[0].removesuffix("!") in KEYS]
     own, names = [word for word in words if word not in chosen], ("run_id", "task", "encoder", "seed")

@@ -8,7 +8,7 @@ keys of build:
   encoder=NAME                    the runs' encoder; needed only where several have finished
   seed=N                          this seed for every task; without it --pick chooses one of the seeds
   recipe=NAME init=TASK selection=NAME trainer.KEY=VALUE
-                                  where a task was run in several settings; or run_id=[ID,ID], each for its task
+                                  where a task was run in several settings; or run_id=[ID,ID], one per task
   data=local data.path=FOLDER     where the test rows are; without it where each run's own rows came from
   trainer.device=NAME             auto cpu cuda cuda:N mps
   results_dir=FOLDER              default: results
@@ -38,7 +38,7 @@ from glue_bench.submission.layout import LeaderboardFile, check_submission, lay_
 from glue_bench.text import plural, visible
 
 _CHOOSE = ("encoder", "seed", "run_id", "recipe", "init", "selection")
-_TRAINER = tuple(key for key in KEYS if key.startswith("trainer."))  # in which runs of one recipe may differ
+_TRAINER = tuple(key for key in KEYS if key.startswith("trainer."))  # runs of one recipe may differ in these
 _COMPOSED = ("data", "data.path", "data.dataset", "data.revision", "trainer.device")
 
 
@@ -46,8 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_options(parser, "build KEY=VALUE ..., or check FILE.zip", metavar="ACTION", config_dir=True)
     about = "default: RESULTS_DIR/submission-ENCODER.zip"
     parser.add_argument("--out", type=path_option, metavar="FILE.zip", help=about)
-    parser.add_argument("--pick", choices=PICKS, help="of several seeds, by dev score; default: median")
-    about = "one constant prediction instead of a run: the class with the code 0, or the one given"
+    parser.add_argument("--pick", choices=PICKS, help="which of several seeds, by dev score; default: median")
+    about = "one constant prediction instead of a run: the class with code 0, or the one given"
     parser.add_argument("--fill", action="append", default=[], metavar="TASK[=PREDICTION]", help=about)
 
 
@@ -68,7 +68,7 @@ def execute(arguments: argparse.Namespace) -> int:
 
 def _check(words: list[str], files: Sequence[LeaderboardFile], *, arguments: argparse.Namespace) -> int:
     if given := [option for option in ("out", "fill", "pick") if getattr(arguments, option)]:
-        raise UsageError(f"--{given[0]}: for `submit build`, not for `submit check`")
+        raise UsageError(f"--{given[0]}: only for `submit build`, not for `submit check`")
     if len(words) != 1:
         found = f", not {' and '.join(words)}" if words else ""
         raise UsageError(f"submit check: name one file, as in `glue-bench submit check FILE.zip`{found}")

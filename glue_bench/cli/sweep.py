@@ -42,15 +42,15 @@ from glue_bench.text import format_clock, plural
 from glue_bench.training.distributed import ALONE, Processes
 from glue_bench.training.stopping import Stopped
 
-_PRESETS = "  preset=card|sample|smoke        the model card's table; offline in minutes; seconds\n"
+_PRESETS = "  preset=card|sample|smoke        card: the model card's table; sample: offline, minutes; smoke: seconds\n"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_options(parser, "configuration, as below", keys=describe_keys(SweepConfig) + _PRESETS, config_dir=True)
-    parser.add_argument("--dry-run", action="store_true", help="print what is missing, done, running, failed")
-    parser.add_argument("--measure", action="store_true", help="with --dry-run: time a few updates of what never ran")
-    parser.add_argument("--retry-failed", action="store_true", help="run again what failed or diverged")
-    parser.add_argument("--plan", type=path_option, metavar="FILE.jsonl", help="write the plan there, a run a line")
+    parser.add_argument("--dry-run", action="store_true", help="print which runs are missing, done, running, failed")
+    parser.add_argument("--measure", action="store_true", help="with --dry-run: time a few updates of new settings")
+    parser.add_argument("--retry-failed", action="store_true", help="rerun what failed or diverged")
+    parser.add_argument("--plan", type=path_option, metavar="FILE.jsonl", help="write the plan, one run per line")
     parser.add_argument("--index", type=count_option, metavar="N", help="run line N (from 0) of --plan, nothing else")
 
 
@@ -77,11 +77,11 @@ def execute(arguments: argparse.Namespace) -> int:
     plan = dataclasses.replace(plan, missing=longest_first(plan.missing, estimates))
     if plan.settled:
         why = "diverged, and would do so again with these versions on a CPU: not repeated"
-        say(f"{plural(len(plan.settled), 'run')} {why}; other values, as of trainer.learning_rate, make new runs")
+        say(f"{plural(len(plan.settled), 'run')} {why}; other values, say of trainer.learning_rate, make new runs")
     if arguments.plan:
         write_plan(arguments.plan, plan, estimates=estimates)
         say(_summarise(plan))
-        say(f"{plural(len(plan.requests), 'line')} written to {arguments.plan}, one a run")
+        say(f"{plural(len(plan.requests), 'line')} written to {arguments.plan}, one per run")
         say(f"`glue-bench sweep --plan {arguments.plan} --index N` runs line N, from 0 to {len(plan.requests) - 1}")
         return 0
     if arguments.dry_run:
@@ -101,9 +101,9 @@ def execute_plan(
 ) -> Mapping[str, Record]:
     """Run what is missing, and return every record of the plan; `summary` is printed when nothing more can stop it.
 
-    With `processes` this one is the first that runs them, one after another, and `stop_at_failure` counts, both as in
-    `run_serially`; else the configuration says who does. `expected` are seconds of runs by run id, as far as known. A
-    GlueBenchError comes before the first run: files or the hub are out of reach, or results or device cannot be used.
+    With `processes`, these carry out each run together, one run after another, and `stop_at_failure` applies, as in
+    `run_serially`; otherwise the configuration says who runs it. `expected`: seconds by run id, as far as known. A
+    GlueBenchError before the first run if files or the hub are out of reach, or results or device cannot be used.
     """
     executor = plan.requests[0].config.executor
     kind, processes = ("serial", processes) if processes else (executor.kind, ALONE)

@@ -70,7 +70,7 @@ def compose_sweep(overrides: Sequence[str], *, config_dir: Path | None = None) -
         if word and words:
             raise UsageError(f"{word} and {words}: give one of the two")
         if word:
-            value = re.sub(r"^\[(.*)\]$", r"\1", word.partition("=")[2])  # a list of one is one, half of a list is none
+            value = re.sub(r"^\[(.*)\]$", r"\1", word.partition("=")[2])  # [A] means A; half a list is refused later
             wide.append(f"{many}=[{value}]")
     # Any task will do to read the lists, without its columns; each run is then composed with its own.
     rest = check_words(wide, config_dir)
@@ -103,7 +103,7 @@ def compose_sweep(overrides: Sequence[str], *, config_dir: Path | None = None) -
 
 
 def compose_task(name: str, *, config_dir: Path | None = None) -> TaskConfig:
-    """Read and check the facts of one task; errors as in `compose_run`."""
+    """Read and check the definition of one task; errors as in `compose_run`."""
     words = check_words([f"task={name}"], config_dir)
     if name in group_options("task"):
         return build(TaskConfig, _read_shipped("task", name), where="task")
@@ -111,7 +111,7 @@ def compose_task(name: str, *, config_dir: Path | None = None) -> TaskConfig:
 
 
 def _named(task: TaskConfig, name: str, *, config_dir: Path | None) -> TaskConfig:
-    """Return the task; a UsageError if the file NAME.yaml gives it another name, or starts that are no other tasks."""
+    """Return the task; a UsageError if NAME.yaml gives it another name, or a start that is not another task."""
     options = group_options("task", config_dir)
     if unknown := [start for start in task.init_from if start not in options or start == name]:
         hint = did_you_mean(unknown[0], options)
@@ -133,7 +133,7 @@ def _read_shipped(group: str, name: str) -> Any:
 
 
 def _start_of(keys: SweepConfig, task: str, *, config_dir: Path | None) -> str:
-    """Return what a task's run starts from; a UsageError for a start that is none."""
+    """Return what a task's run starts from; a UsageError for one that is not allowed."""
     if isinstance(keys.init, str):
         return keys.init
     tasks = group_options("task", config_dir)
@@ -158,7 +158,7 @@ def _chain(starts: Mapping[str, str], task: str) -> list[str]:
 
 
 def _place_in_grid(config: RunConfig, values: dict[str, Any]) -> RunConfig:
-    """Return the checked configuration with these grid values, and its `cell`; they are no changes of the recipe."""
+    """Return the checked configuration with these grid values as its `cell`; they are not changes of the recipe."""
     trainer = replace(config.trainer, **values)
     cell = {key: getattr(trainer, key) for key in config.grid}
     changes = {k: v for k, v in config.recipe_changes.items() if k not in cell or cell[k] not in config.grid[k]}
@@ -167,7 +167,7 @@ def _place_in_grid(config: RunConfig, values: dict[str, Any]) -> RunConfig:
 
 def compose_keys(overrides: Sequence[str], config_dir: Path | None = None) -> SweepConfig:
     """Compose and check every key with its value; errors as in `compose_run`."""
-    unset = [f"{group}=null" for group in OPTIONAL]  # Hydra has no such value
+    unset = [f"{group}=null" for group in OPTIONAL]  # Hydra has no null for a group
     words = [word for word in overrides if word.partition("=")[0] in GROUPS and word not in unset]
     if config_dir is not None:
         check_own_files(config_dir)
@@ -180,24 +180,24 @@ def compose_keys(overrides: Sequence[str], config_dir: Path | None = None) -> Sw
         for paths in (False, True):
             for override in (each for each in given if (each.key_or_group in PATH_KEYS) is paths):
                 _put(composed, override.key_or_group, value=override.value())
-            if not paths:  # which are literal: OmegaConf would insert the environment into them
+            if not paths:  # paths are literal: OmegaConf would insert environment variables into them
                 composed = OmegaConf.to_container(OmegaConf.create(composed), resolve=True)
         return build(SweepConfig, composed)
     except (HydraException, OmegaConfBaseException, UsageError) as error:
         raise UsageError(located(_explain(error, config_dir), files, words=overrides)) from error
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:  # of a file that another one names in its defaults
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:  # in a file that another one lists in its defaults
         where = getattr(getattr(error, "problem_mark", None), "name", None) or getattr(error, "filename", None)
         if isinstance(error, FileNotFoundError) and not where:
             raise UsageError(f"the working folder no longer exists: {error.strerror}; change to another") from error
         raise unreadable(where or f"a file under {config_dir or conf_folder()}", error) from error
-    # What OmegaConf raises for values that YAML has and a configuration has not, as a number of 5,000 digits.
+    # OmegaConf raises these for values that YAML allows and a configuration does not: a number of 5,000 digits.
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, AssertionError) as error:
         reason = f"{type(error).__name__}: {first_line(error)}"
         raise UsageError(f"{config_dir or 'KEY=VALUE'}: cannot be composed ({reason})") from error
 
 
 def _put(inside: Any, key: str, *, value: Any) -> None:
-    """Set a dotted key, or add to the mapping there; leave what is no mapping around it to be refused by its name."""
+    """Set a dotted key, or add to the mapping there; if a parent is not a mapping, leave it to be refused by name."""
     *outer, last = key.split(".")
     for name in outer:
         inside = inside[name] if isinstance(inside, dict) else None

@@ -40,7 +40,7 @@ class Must(NamedTuple):
 
 
 ABOVE_ZERO = Must("above 0", lambda value: value > 0)
-# Of what is divided by one minus it: dropout on a CPU is rounded to 1/65536, and float32 to less.
+# For values that are used as 1 / (1 - value): dropout on a CPU is rounded to 1/65536, and float32 to less.
 FRACTION = Must("0 to 0.99999", lambda value: 0 <= value <= 0.99999)
 
 
@@ -52,7 +52,7 @@ class Key(NamedTuple):
     role: Role = "scores"
     grid: bool = False  # a grid may list values of it
     path: bool = False  # its value is a path, and is taken literally
-    later: bool = False  # came after the first run ids, which lack it: at its default value, ids still do
+    later: bool = False  # newer than the first run ids: at its default value it is left out of them
     usual: Any = None  # for the role "rounding": the value in conf/, which a command need not name
     name: str = ""  # dotted
     hint: Any = None  # its type
@@ -172,7 +172,7 @@ SCALARS: dict[Any, Scalar] = {
     int: Scalar("a whole number", (int, str), int, 2**32 - 1),  # the largest seed
     float: Scalar("a number", (int, float, str), float, 1e30, 1e-18),
     bool: Scalar("true or false", (bool, int, str), lambda value: _TRUTH[str(value).lower()]),
-    # A lone surrogate, as of bytes that are no UTF-8, could not be written to a record and read again.
+    # A lone surrogate, such as from bytes that are not UTF-8, could not be written to a record and read again.
     str: Scalar("text", (bool, int, float, str), lambda value: str(value).encode().decode()),
 }
 

@@ -25,9 +25,9 @@ _MOST_BRACKETS, _LONGEST_WORD = 100, 50_000
 OPTIONAL = ("protocol", "preset")  # groups that may be left out
 _GUESSED = ("task", "encoder", "preset", "protocol", "recipe")  # groups in which a bare word is looked up
 _MOST_SEEDS = 1000  # of a range
-_RANGE = re.compile(r"(?<![^, ])([0-9]{1,10})-([0-9]{1,10})(?![^, ])")  # between commas, never a part of a word
+_RANGE = re.compile(r"(?<![^, ])([0-9]{1,10})-([0-9]{1,10})(?![^, ])")  # between commas, never inside a word
 _OTHER_NAMES = yaml.safe_load(Path(__file__).with_name("other_names.yaml").read_text("utf-8"))
-# The keys that a word can stand for, with their types. The facts of a task are fixed.
+# The keys that a word can stand for, with their types. A task's definition is fixed.
 _HINTS: dict[str, object] = {"task": str, "encoder": str}
 _HINTS |= {item.name: item.hint for item in walk(SweepConfig) if not item.name.startswith("task.")}
 _BY_NAME = defaultdict[str, list[str]](list)  # a key's last part, or its name elsewhere, to the full keys
@@ -38,7 +38,7 @@ _BY_NAME |= {name: [key] for key, names in _OTHER_NAMES.items() for name in name
 
 def check_words(overrides: Sequence[str], config_dir: Path | None) -> list[str]:
     """Check every override, and return them with paths quoted; a UsageError for an unknown key or name."""
-    last = last_word(overrides, "encoder")  # alone: of an earlier one the folder or hub id would be left
+    last = last_word(overrides, "encoder")  # only the last counts: an earlier one's folder or hub id would remain
     once = [word for word in overrides if word.partition("=")[0] != "encoder" or word == last]
     words = [each for word in once for each in _spell_out(word, config_dir)]
     for override in parse_overrides(words, config_dir):
@@ -152,9 +152,9 @@ def _check_override(override: Override, config_dir: Path | None) -> None:
     word, key, value = quote(override.input_line or ""), quote(override.key_or_group), override.value()
     in_grid, is_list = key.removeprefix("trainer."), isinstance(value, list)
     if override.is_add() or override.is_force_add() or override.is_delete() or override.package is not None:
-        raise UsageError(f"{word}: only key=value is used here; every key has a default already")
+        raise UsageError(f"{word}: only key=value is supported; every key has a default already")
     if re.match(r"hydra\b", key):
-        raise UsageError(f"{word}: Hydra's own settings are not used here; the results folder is results_dir=FOLDER")
+        raise UsageError(f"{word}: Hydra's own settings are not supported; the results folder is results_dir=FOLDER")
     if override.is_sweep_override():
         lists = f"grid.{in_grid}=[A,B]" if in_grid in GRID_KEYS else "tasks=[A,B], seeds=[1,2] or encoders=[A,B]"
         raise UsageError(f"{word}: several values need `run -m`, or `sweep` with {lists}; a list needs brackets")
@@ -164,7 +164,7 @@ def _check_override(override: Override, config_dir: Path | None) -> None:
         if name not in options:
             raise UsageError(f"{key}={quote(name)}: no such {key}{no_such(key, name, options=options)}")
         if not isinstance(value, str) and (value is not None or key not in OPTIONAL):
-            raise UsageError(f"{key}={name}: the name of a file must be text: no number, true, false or null")
+            raise UsageError(f"{key}={name}: the name of a file must be text, not a number, true, false or null")
     elif key == "grid":  # Hydra would merge a mapping into the recipe's, and take any key
         raise UsageError(f"{word}: one key at a time, as in grid.learning_rate=[1e-5,2e-5]")
     elif key.startswith("grid."):
@@ -174,7 +174,7 @@ def _check_override(override: Override, config_dir: Path | None) -> None:
         if not is_list:
             raise UsageError(f"{word}: must be a list, as in {key}=[A,B]")
     elif key.startswith("task.") and key != "task.columns":
-        raise UsageError(f"{word}: the facts of a task are not overridden; write task/NAME.yaml and use --config-dir")
+        raise UsageError(f"{word}: a task's definition cannot be overridden; write task/NAME.yaml and use --config-dir")
     else:
         hint = check_key(key)
         takes_list = any(get_origin(each) is list for each in (hint, *get_args(hint)))

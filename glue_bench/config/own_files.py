@@ -30,7 +30,7 @@ class OwnFile(NamedTuple):
     """One file, with the line of each dotted key that it sets."""
 
     name: str  # GROUP/NAME.yaml
-    package: str  # what its keys are inside of, as task; empty for full keys
+    package: str  # the key that its keys belong to, such as task; empty for full keys
     lines: dict[str, int]
 
 
@@ -55,12 +55,12 @@ def _load(path: Path, changed: int) -> tuple[str, yaml.Node | None]:  # noqa: AR
             if depth > _DEEPEST:
                 raise UsageError(f"{where}: nested deeper than {_DEEPEST} levels")
             if isinstance(event, yaml.AliasEvent):  # a few lines of them can stand for gigabytes, or for themselves
-                raise UsageError(f"{where}: *{event.anchor}: write the value itself, no alias")
+                raise UsageError(f"{where}: *{event.anchor}: write the value itself, not an alias")
             if (tag := getattr(event, "tag", None)) not in (None, "!", f"{_YAML}str"):
-                raise UsageError(f"{where}: {quote(tag.replace(_YAML, '!!'))}: write a plain value, no tag")
+                raise UsageError(f"{where}: {quote(tag.replace(_YAML, '!!'))}: write a plain value, not a tag")
             if isinstance(event, yaml.ScalarEvent) and "${" in event.value:
                 shown = quote(event.value)
-                raise UsageError(f"{where}: {shown}: interpolation is not used here; write the value itself")
+                raise UsageError(f"{where}: {shown}: interpolation is not supported; write the value itself")
         root = yaml.compose(text, Loader=yaml.SafeLoader)
     except (yaml.YAMLError, OSError, ValueError) as error:
         raise unreadable(path, error) from error
@@ -75,7 +75,7 @@ def _load(path: Path, changed: int) -> tuple[str, yaml.Node | None]:  # noqa: AR
 
 
 def chosen_files(words: Sequence[str], config_dir: Path | None) -> list[OwnFile]:
-    """Read the user's files that these words choose; a UsageError names the line of what is no mapping."""
+    """Read the user's files that these words choose; a UsageError names the line of anything that is not a mapping."""
     if config_dir is None:
         return []
     names = {group: (last_word(words, group) or "").partition("=")[2] for group in GROUPS}

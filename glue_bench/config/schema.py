@@ -12,7 +12,7 @@ from glue_bench.config.task import CONVENTIONS, DISTINCT, GIVEN, NAME, TaskConfi
 from glue_bench.errors import UsageError
 from glue_bench.reading import is_path, whole_number
 
-__all__ = ["CONVENTIONS", "TaskConfig"]  # of the file that is a part of the schema
+__all__ = ["CONVENTIONS", "TaskConfig"]  # these two come from task.py, which is part of the schema
 
 _ONE_OR_MORE, _ZERO_OR_MORE = at_least(1), at_least(0)
 _SEED = Must("0 to 4294967295", lambda seed: 0 <= seed < 2**32)
@@ -35,7 +35,7 @@ _Switch = Literal["auto", "torch"]
 _START = Must(
     "a task, pretrained, or {TASK:START}", lambda start: bool(start) and (isinstance(start, dict) or GIVEN.holds(start))
 )
-_PATH = Must("a path in UTF-8, of at most 255 bytes a name", is_path)
+_PATH = Must("a path in UTF-8, of at most 255 bytes per name", is_path)
 _FOLDER = Must(f"given, as {_PATH.words}", lambda text: GIVEN.holds(text) and is_path(text))
 
 
@@ -49,7 +49,7 @@ class EncoderConfig:
     path: str | None = key("local folder with the encoder's files", _PATH, path=True, default=None)
     package: str | None = key("PYTHON_PACKAGE/FOLDER: a folder inside an installed Python package", default=None)
     weights_sha256: str | None = key("SHA-256 that the weights must have, if given", default=None)
-    allow_bin: bool = key("read a pytorch_model.bin, too, if there is no safetensors file", default=False)
+    allow_bin: bool = key("also read a pytorch_model.bin, if there is no safetensors file", default=False)
 
     def rules(self) -> Iterator[keys.Rule]:
         """Require exactly one place, and a revision of a hub's repository."""
@@ -110,18 +110,18 @@ class TrainerConfig:
     schedule: Literal["linear", "cosine", "constant"] = later(
         "how the learning rate falls after warmup: in equal parts, along half a cosine, or not at all", default="linear"
     )
-    floor: float = later("share of the highest learning rate that it falls to", FRACTION, grid=True, default=0.0)
-    warmup_updates: int | None = later("updates of warmup, not its share", _ZERO_OR_MORE, grid=True, default=None)
-    layer_decay: float = later("a layer's learning rate, as a share of that above it", _SHARE, grid=True, default=1.0)
-    decay_biases: bool = later("weight decay also on biases and layer norms", default=False)
-    dropout: float | None = later("of encoder and head; null: as in config.json", FRACTION, grid=True, default=None)
-    head_dropout: float | None = later("of the head; null: as the others", FRACTION, grid=True, default=None)
+    floor: float = later("what the learning rate falls to, as a share of the highest", FRACTION, grid=True, default=0.0)
+    warmup_updates: int | None = later("updates of warmup, instead of a share", _ZERO_OR_MORE, grid=True, default=None)
+    layer_decay: float = later("a layer's learning rate, as a share of the one above", _SHARE, grid=True, default=1.0)
+    decay_biases: bool = later("weight decay on biases and layer norms too", default=False)
+    dropout: float | None = later("in encoder and head; null: as in config.json", FRACTION, grid=True, default=None)
+    head_dropout: float | None = later("in the head; null: as trainer.dropout", FRACTION, grid=True, default=None)
     label_smoothing: float = later("share of a label spread over all classes", FRACTION, grid=True, default=0.0)
     class_weights: list[float] | Literal["balanced"] | None = later(
         "of the loss, in the order of the labels; balanced: in inverse proportion to the rows", _WEIGHTS, default=None
     )
     patience: int | None = later(
-        "epochs without a better one before training ends; the learning rate is planned for all",
+        "epochs without improvement before training ends; the learning rate is planned for all epochs",
         _ONE_OR_MORE,
         default=None,
     )
@@ -142,10 +142,10 @@ class TrainerConfig:
         "auto: on one GPU an update is one CUDA graph; off: kernels start one by one, to find faults", default="auto"
     )
     kernels: _Switch = execution(
-        "auto: on one NVIDIA GPU with Triton BERT and RoBERTa train by our kernels; torch: torch's", default="auto"
+        "auto: on one NVIDIA GPU with Triton, our own for BERT and RoBERTa; torch: torch's", default="auto"
     )
-    attention_kernel: _Switch = execution("torch: torch's attention among our kernels, to find faults", default="auto")
-    adamw_kernel: _Switch = execution("torch: torch's AdamW among our kernels, to find faults", default="auto")
+    attention_kernel: _Switch = execution("torch: torch's attention, to find faults", default="auto")
+    adamw_kernel: _Switch = execution("torch: torch's AdamW, to find faults", default="auto")
     embedding_kernel: _Switch = execution("torch: torch's gradients of embeddings, to find faults", default="auto")
     eval_every: str | None = bookkeeping(  # plans of earlier versions have none
         "when the dev set is scored for history.jsonl and the page: every epoch, or every N updates; selects nothing",
@@ -183,8 +183,8 @@ class PeftConfig:
         DISTINCT,
         default=None,
     )
-    tokens: int | None = later("prefix: virtual tokens, a key and a value in every layer", _ONE_OR_MORE, default=None)
-    head: bool = later("whether the head is trained, too", default=True)
+    tokens: int | None = later("prefix: virtual tokens, each a key and a value per layer", _ONE_OR_MORE, default=None)
+    head: bool = later("whether the head is trained too", default=True)
 
     def rules(self) -> Iterator[keys.Rule]:
         """Require the keys of the method, and no others."""
@@ -196,7 +196,7 @@ class PeftConfig:
 
 
 PEFT = {item.name: item.default() for item in keys.fields_of(PeftConfig) if item.name != "method"}
-PEFT_KEYS = {  # that a method has
+PEFT_KEYS = {  # by method
     "none": (),
     "lora": ("rank", "alpha", "dropout", "targets", "head"),
     "ia3": ("targets", "head"),
@@ -218,7 +218,7 @@ class SlurmConfig:
     options: list[str] = key("other options of sbatch", _SBATCH_OPTIONS, make=list)
 
     def rules(self) -> Iterator[keys.Rule]:
-        """Require that a job begins before it gets its signal."""
+        """Require a time limit longer than the notice."""
         yield "executor.slurm.hours", self.hours, 60 * 60 * self.hours > self.notice, "longer than the notice"
 
 
@@ -258,7 +258,7 @@ class RunKeys:
         "default: the family's own in transformers; else ours, on the first token, or the mean or max over all",
         default="default",
     )
-    freeze: Literal["none", "embeddings", "encoder"] = later("not trained; encoder: linear probing", default="none")
+    freeze: Literal["none", "embeddings", "encoder"] = later("the frozen part; encoder: linear probing", default="none")
     holdout: float = key("share of the training rows that selection=holdout holds out", _PART)
     grid: dict[str, list[Any]] = key("lists of values for trainer keys; a sweep runs every combination; each is a cell")
     seed: int = key("the seed of `run`", _SEED)
@@ -292,7 +292,7 @@ class RunConfig(RunKeys):
     init_seeds: list[int] = key("seeds that init_seed=median or best chooses among", make=list)
 
     def rules(self) -> Iterator[keys.Rule]:
-        """Require what `RunKeys` does, what a prefix leaves possible, and a loss that the task can have."""
+        """Require what `RunKeys` requires, what prefix tuning allows, and a loss that fits the task."""
         yield from RunKeys.rules(self)
         if self.peft.method == "prefix":
             words = "pretrained with peft=prefix, which cannot be merged into an encoder to start from"
@@ -313,7 +313,7 @@ class SweepConfig(RunKeys):
     """Every key that conf/ and the command line may set: those of a run, and the lists of a sweep."""
 
     init: str | dict[str, str] = key(  # type: ignore[assignment]
-        "pretrained; or a task: those with it in init_from start from its run; or each task's, as {qnli:mnli}", _START
+        "pretrained; or a task: those with it in init_from start from its run; or task by task: {qnli:mnli}", _START
     )
     tasks: list[str] = key("the tasks of a sweep", DISTINCT)
     seeds: list[int] = key("the seeds of each task of a sweep", _SEEDS)

@@ -1,4 +1,4 @@
-"""A task: its facts, the scores that its numbers are made of, and their names. Knows no Hydra, no torch."""
+"""A task: its definition, the scores that its numbers are made of, and their names. Knows no Hydra, no torch."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -53,7 +53,7 @@ class ScorePart(NamedTuple):
 
 @dataclass(slots=True, kw_only=True)
 class TaskConfig:
-    """One task: its facts, conf/task/NAME.yaml, and what training, metrics and reports ask of it."""
+    """One task: its definition in conf/task/NAME.yaml, and what training, metrics and reports ask of it."""
 
     name: str = key("name of the file and of the folder in results_dir", NAME)
     title: str = bookkeeping("title in tables", GIVEN)
@@ -84,7 +84,7 @@ class TaskConfig:
     leaderboard_labels: Literal["codes", "names"] = bookkeeping("how those files write classes", default="codes")
 
     def rules(self) -> Iterator[Rule]:
-        """Yield the rules for facts that must fit together."""
+        """Yield the rules for values that must fit together."""
         for metric in self.metrics:
             yield "task.metrics", metric, (metric in REGRESSION_METRICS) == self.regression, f"a metric of {self.kind}"
             fits = metric not in _OF_CLASS_1 or len(self.labels) == 2
@@ -147,7 +147,7 @@ class TaskConfig:
         return [ScorePart(split, self.headline or self.metrics[0]) for split in self.validation]
 
     def states(self, convention: str) -> bool:
-        """Return whether a published number's convention says which scores it is the mean of; with one metric, any."""
+        """Return whether a published number's convention says which scores were averaged; with one metric, any does."""
         if "." in convention:
             return ScorePart.parse(convention) in self.every_part()
         return convention in self.conventions or len({*map(tuple, self.conventions.values())}) < 2

@@ -166,7 +166,7 @@ def test_a_mistake_is_one_line_and_says_where(
         (b"a\tb\n\xe9\tb\n", r"stdin line 2: not UTF-8 text \(byte 0\)"),
     ],
 )
-def test_a_line_that_is_no_row_is_named(content: bytes, message: str) -> None:
+def test_a_line_that_is_not_a_row_is_named(content: bytes, message: str) -> None:
     with pytest.raises(InputError, match=message):
         split_lines(content, PAIR)
 
@@ -270,7 +270,7 @@ def test_a_closed_stdin_is_nothing_to_read_and_nobody_to_ask(
     monkeypatch.setattr(sys, "stdin", None)  # what Python makes of a closed descriptor
     for words, message in [
         (["predict", "task=sst2"], "predict: pass --text TEXT, --file FILE, or lines of sentence to stdin"),
-        (["runs", "rm", "task=sst2"], "nobody to ask here; --yes removes them without asking"),
+        (["runs", "rm", "task=sst2"], "cannot ask, since stdin is not a terminal; --yes removes them"),
     ]:
         assert main([*words, f"results_dir={results}"]) == 2
         assert message in capsys.readouterr().err

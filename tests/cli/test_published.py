@@ -43,7 +43,7 @@ def test_the_list_is_a_table_of_the_eight_tasks(capsys: pytest.CaptureFixture[st
 
 def test_a_row_is_shown_with_everything_known_and_its_command(capsys: pytest.CaptureFixture[str]) -> None:
     text = output(capsys, "bert-base-cased@flax")
-    for words in ("mean", "hf_flax", "02c06729", "0.72", "85.78", "rte 64.76 is no accuracy of one run on 277 rows"):
+    for words in ("mean", "hf_flax", "02c06729", "0.72", "85.78", "rte 64.76 cannot be the accuracy of one run on 277"):
         assert words in text
     row = json.loads(output(capsys, "bert-base-cased@flax", "--format", "json"))
     assert (row["runs"], row["statistic"], row["status"]) == (5, "mean", "read")
@@ -74,7 +74,7 @@ def test_a_users_own_rows_are_listed_and_checked(tmp_path: Path, capsys: pytest.
     mine.write_text(json.dumps({**row, "scores": {"rte": [70.1], "mrpc": [86.6]}, "metrics": {"mrpc": ["card"]}}))
     listed = json.loads(output(capsys, "encoder=me/mine", f"results_dir={tmp_path}", "--format", "json"))
     assert [each["name"] for each in listed] == ["mine"]
-    assert output(capsys, "check", str(mine)) == "mine: rte 70.1 is no accuracy of one run on 277 rows\n"
+    assert output(capsys, "check", str(mine)) == "mine: rte 70.1 cannot be the accuracy of one run on 277 rows\n"
     mine.write_text(json.dumps({**row, "name": "a\x1b[31m", "scores": {"rte": [70.1]}}))
     assert "\x1b" not in output(capsys, "check", str(mine)) + output(capsys, f"results_dir={tmp_path}")
     mine.write_text(json.dumps({**row, "scores": {"rte": [70.0]}}))
@@ -85,9 +85,9 @@ def test_a_users_own_rows_are_listed_and_checked(tmp_path: Path, capsys: pytest.
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (["protocol=electr"], 2, "protocol=electr: no published row has it; did you mean electra?"),
-        (["task=rtee"], 2, "task=rtee: no published row has it; did you mean rte?"),
-        (["encoder=nobody/nothing"], 2, "encoder=nobody/nothing: no published row has it"),
+        (["protocol=electr"], 2, "protocol=electr: no published row matches; did you mean electra?"),
+        (["task=rtee"], 2, "task=rtee: no published row matches; did you mean rte?"),
+        (["encoder=nobody/nothing"], 2, "encoder=nobody/nothing: no published row matches"),
         (["bert-base-cased@flx"], 2, "no published row has it; did you mean bert-base-cased@flax?"),
         (["roberta", "task=rte"], 2, "takes one row's name, or filters"),
         (["check"], 2, "published check: takes one FILE"),

@@ -264,7 +264,7 @@ def test_a_preset_that_counts_epochs_does_so_with_every_recipe() -> None:
 
 
 @pytest.mark.parametrize("name", group_options("task"))
-def test_a_task_read_alone_has_the_facts_that_it_has_in_a_run(name: str) -> None:
+def test_a_task_read_alone_is_defined_as_in_a_run(name: str) -> None:
     assert compose_task(name) == compose_run([f"task={name}"]).task
 
 

@@ -99,14 +99,14 @@ def test_a_mistake_in_the_users_own_task_is_one_line(changes: dict[str, object],
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("metrics: !!python/object:os.system {}", "line 6: !!python/object:os.system: write a plain value, no tag"),
-        ("metrics: !!python/name:os.system", "line 6: !!python/name:os.system: write a plain value, no tag"),
-        ("metrics: !mine [accuracy]", "line 6: !mine: write a plain value, no tag"),
-        ("metrics: !!set {accuracy}", "line 6: !!set: write a plain value, no tag"),
-        ("metrics: !!binary x", "line 6: !!binary: write a plain value, no tag"),
-        ("metrics: !!int accuracy", "line 6: !!int: write a plain value, no tag"),
-        ("metrics: [!!timestamp accuracy]", "line 6: !!timestamp: write a plain value, no tag"),
-        ("metrics: !<tag:example.org,2000:x> y", "line 6: tag:example.org,2000:x: write a plain value, no tag"),
+        ("metrics: !!python/object:os.system {}", "line 6: !!python/object:os.system: write a plain value, not a tag"),
+        ("metrics: !!python/name:os.system", "line 6: !!python/name:os.system: write a plain value, not a tag"),
+        ("metrics: !mine [accuracy]", "line 6: !mine: write a plain value, not a tag"),
+        ("metrics: !!set {accuracy}", "line 6: !!set: write a plain value, not a tag"),
+        ("metrics: !!binary x", "line 6: !!binary: write a plain value, not a tag"),
+        ("metrics: !!int accuracy", "line 6: !!int: write a plain value, not a tag"),
+        ("metrics: [!!timestamp accuracy]", "line 6: !!timestamp: write a plain value, not a tag"),
+        ("metrics: !<tag:example.org,2000:x> y", "line 6: tag:example.org,2000:x: write a plain value, not a tag"),
         ("metrics: 2020-13-45", "line 6: task.metrics=2020-13-45: must be a list"),
         ("metrics: !!str [accuracy]", "line 6: not a readable YAML file (expected a scalar node, but found sequence)"),
         ("<<: accuracy", "line 7: not a readable YAML file (expected a mapping or list of mappings for merging"),
@@ -202,7 +202,7 @@ BOMB = "title: &a [x,x,x]\n" + "".join(f"{key}: &{key} [*a,*a,*a]\n" for key in 
         ("title: ${oc.env:HOME}", "interpolation is not used here"),
         ("texts: ['${oc.decode:1}', b]", "interpolation is not used here"),
         ("${name}: 5", "interpolation is not used here"),
-        (BOMB, "write the value itself, no alias"),
+        (BOMB, "write the value itself, not an alias"),
         ("a: " + "[" * 100_000, "nested deeper than 50 levels"),
         ("{a: " * 60 + "1" + "}" * 60, "nested deeper than 50 levels"),
         ("defaults: [/hydra/job_logging: none]", "defaults name /hydra/job_logging"),
@@ -267,7 +267,7 @@ def test_a_lone_surrogate_which_no_record_can_hold_is_refused(group: str, line: 
     ],
     ids=str,
 )
-def test_impossible_facts_of_a_task_are_refused(facts: dict[str, Any], tmp_path: Path) -> None:
+def test_impossible_definitions_of_a_task_are_refused(facts: dict[str, Any], tmp_path: Path) -> None:
     good = {
         "name": "mine",
         "title": "M",
@@ -291,7 +291,7 @@ def test_impossible_facts_of_a_task_are_refused(facts: dict[str, Any], tmp_path:
 
 @pytest.mark.parametrize("name", ["1", "null", "nan", "TRUE", "1e5", "1_0"])
 @pytest.mark.parametrize("group", ["task", "encoder", "recipe", "executor"])
-def test_a_file_whose_name_is_no_text_to_hydra_cannot_be_chosen(name: str, group: str, tmp_path: Path) -> None:
+def test_a_file_whose_name_is_not_text_to_hydra_cannot_be_chosen(name: str, group: str, tmp_path: Path) -> None:
     (tmp_path / group).mkdir()
     (tmp_path / group / f"{name}.yaml").touch()
     with pytest.raises(UsageError, match=rf"^{group}={re.escape(name)}: the name of a file must be text"):

@@ -28,7 +28,7 @@ from glue_bench.errors import UsageError
         ),
         (
             "# @package _global_\ntrainer: {lr: !!python/name:os.system }\n",
-            "line 2: !!python/name:os.system: write a plain value, no tag",
+            "line 2: !!python/name:os.system: write a plain value, not a tag",
         ),
         ("# @package _global_\ndefaults: [nope]\n", "preset/mine.yaml: preset=nope: no such preset. Allowed: card, "),
         (
@@ -50,7 +50,7 @@ from glue_bench.errors import UsageError
             "line 3: trainer.betas: found KEY: VALUE lines; must be a list",
         ),
         ("# @package _global_\ndefaults:\n- [[/hydra/x]]\n", "preset/mine.yaml: defaults name /hydra/x; must be files"),
-        ("# @package _global_\nseed: &a [*a]\n", "preset/mine.yaml line 2: *a: write the value itself, no alias"),
+        ("# @package _global_\nseed: &a [*a]\n", "preset/mine.yaml line 2: *a: write the value itself, not an alias"),
     ],
 )
 def test_a_mistake_in_the_users_own_preset_names_file_and_line(content: str, message: str, tmp_path: Path) -> None:

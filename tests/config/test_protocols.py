@@ -95,7 +95,7 @@ def test_a_protocol_has_the_values_of_its_source(protocol: str, task: str, value
     assert {key: known[key] for key in values} == values
 
 
-def test_a_users_own_protocol_is_one_file_and_its_runs_stand_beside_its_row(
+def test_a_users_own_protocol_is_one_file_and_its_runs_are_compared_with_its_row(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files = {
@@ -149,7 +149,7 @@ def test_a_users_own_protocol_is_one_file_and_its_runs_stand_beside_its_row(
         ("init={qnli:[mnli]}", "init.qnli=['mnli']: must be text"),
     ],
 )
-def test_a_start_that_is_none_is_one_line(word: str, message: str) -> None:
+def test_a_start_that_is_not_allowed_is_one_line(word: str, message: str) -> None:
     with pytest.raises(UsageError) as error:
         compose_sweep(["tasks=[qnli]", word])
     assert message in str(error.value)

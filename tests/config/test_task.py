@@ -1,4 +1,4 @@
-"""The facts under conf/task against GLUE's own, and what is asked of a task."""
+"""The definitions in conf/task against GLUE's own, and what is asked of a task."""
 
 from typing import Any
 

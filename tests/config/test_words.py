@@ -168,7 +168,7 @@ def test_a_path_is_taken_literally(text: str) -> None:
         f"trainer.epochs={'[' * 3000}",
     ],
 )
-def test_a_value_that_would_lead_elsewhere_or_is_no_number_is_refused(word: str) -> None:
+def test_a_value_that_would_lead_elsewhere_or_is_not_a_number_is_refused(word: str) -> None:
     with pytest.raises(UsageError) as caught:
         compose_run(["task=rte", "encoder=distilroberta", word])
     assert word.partition("=")[0] in str(caught.value)

@@ -45,7 +45,7 @@ def test_a_mistake_in_the_words_is_one_line_and_exit_2(
 
 def test_options_of_build_are_refused_by_check(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["submit", "check", "a.zip", "--fill", "wnli"]) == 2
-    assert capsys.readouterr().err == "glue-bench: --fill: for `submit build`, not for `submit check`\n"
+    assert capsys.readouterr().err == "glue-bench: --fill: only for `submit build`, not for `submit check`\n"
 
 
 def test_a_whole_zip_is_checked_against_small_files_too(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def render_page() -> str:
 
 
 def _sections(keys: list[Key]) -> Iterator[tuple[str, list[Key]]]:
-    """Yield the keys of the command line, those of its groups, and a task's facts, which only its file sets."""
+    """Yield the keys of the command line, those of its groups, and a task's keys, which only its file sets."""
     yield "Runs and sweeps", [key for key in keys if "." not in key.name]
     for group in ("data", "encoder", "trainer", "peft", "executor"):
         yield f"`{group}`", [key for key in keys if key.name.startswith(f"{group}.")]
