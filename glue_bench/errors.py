@@ -10,9 +10,9 @@ from collections.abc import Iterable
 
 # The error numbers of a full, read-only or broken disk.
 DISK_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
-# What the message of an error says where there was too little of something: for memory the words of a CPU's allocator,
-# of what loads libraries and starts threads, CUDA, cuBLAS, cuDNN, Triton, Metal, Slurm and of a lost worker. NVML's is
-# what torch says instead where it fails to find out how much memory there is.
+# How messages say that disk or memory ran out. For memory: the words of a CPU's allocator, of what loads libraries and
+# starts threads, of CUDA, cuBLAS, cuDNN, Triton, Metal and Slurm, and of a lost worker. NVML's are what torch says
+# when it cannot find out how much memory there is.
 _LACKS = {
     "disk": re.compile(r"no space left on device|disk quota exceeded", re.IGNORECASE),
     "memory": re.compile(
@@ -32,7 +32,7 @@ class GlueBenchError(Exception):
     exit_code = 1
 
     def __init_subclass__(cls, *, exit_code: int | None = None) -> None:
-        """Give a kind of error its exit code, if not that of the kind that it belongs to."""
+        """Give a subclass its own exit code; without one it has its parent's."""
         cls.exit_code = exit_code or cls.exit_code
 
 
@@ -57,7 +57,7 @@ class DiskError(GlueBenchError, exit_code=74):
 
 
 def describe(error: BaseException) -> str:
-    """Return what a record or a log says of an error: the message of a foreseen one, else its class and message."""
+    """Return what a record or a log says of an error: the message of an expected one, else its class and message."""
     if isinstance(error, SystemExit):
         return f"the run called sys.exit({error.code!r})"
     if isinstance(error, GlueBenchError):
@@ -66,7 +66,7 @@ def describe(error: BaseException) -> str:
 
 
 def lack_in(text: str) -> str:
-    """Return what an error says there was too little of, for which a run is repeated: disk, memory or nothing."""
+    """Return what ran out according to an error, so that the run is repeated: disk, memory or nothing."""
     return next((name for name, words in _LACKS.items() if words.search(text)), "")
 
 

@@ -44,7 +44,7 @@ def replace_atomically(path: Path) -> Iterator[Path]:
             _make_lasting(temporary)
             temporary.replace(path)
         finally:
-            with contextlib.suppress(OSError):  # not to hide why the block ended
+            with contextlib.suppress(OSError):  # so as not to hide why the block ended
                 temporary.unlink(missing_ok=True)
         _sync(path.parent)
 
@@ -59,7 +59,7 @@ def write_text_atomically(path: Path, text: str) -> None:
 def replace_folder_atomically(path: Path, *, ours: Collection[str] | None = None) -> Iterator[Path]:
     """Yield an empty folder next to `path`; when the block succeeds, rename it to `path`, replacing what was there.
 
-    If `ours` names the files that a run writes there, whatever else is there is kept beside it under another name.
+    If `ours` names the files that a run writes there, other files there are kept beside it under another name.
     Errors as in `replace_atomically`.
     """
     with disk_errors(path), contextlib.ExitStack() as afterwards:
@@ -117,7 +117,7 @@ def write_sealed(path: Path, content: bytes) -> None:
 
 
 def read_sealed(path: Path) -> bytes:
-    """Read what `write_sealed` wrote under this name; an OSError for none, a ValueError for what it did not write."""
+    """Read what `write_sealed` wrote under this name; an OSError for none, a ValueError for other content."""
     with open_regular(path) as stream:
         seal, content = stream.read(hashlib.sha256().digest_size), stream.read()
     if seal != _seal(path, content):

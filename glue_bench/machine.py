@@ -5,8 +5,8 @@ import os
 import platform
 from pathlib import Path
 
-MPS_SHARE = "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"  # of a GPU that a process may use, to NVIDIA's Multi-Process Service
-TRIED_SHARE = "GLUE_BENCH_TRIED_SHARE"  # the share with which a sweep has found every product right, for its workers
+MPS_SHARE = "CUDA_MPS_ACTIVE_THREAD_PERCENTAGE"  # share of a GPU for a process of NVIDIA's MPS
+TRIED_SHARE = "GLUE_BENCH_TRIED_SHARE"  # tells workers the share for which their sweep found every product right
 
 
 def usable_cores(root: Path = Path("/")) -> list[int]:
@@ -34,7 +34,7 @@ def processor_name() -> str:
 
 
 def processor_fact(name: str) -> str:
-    """Return what Linux tells of the processor under a name such as `vendor_id`; empty where it tells nothing."""
+    """Return what Linux says of the processor under a name such as `vendor_id`; empty if it says nothing."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8", errors="replace").splitlines() if info.is_file() else []
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(name)), "")

@@ -38,8 +38,8 @@ def read_bytes(path: Path) -> bytes:
     """Read a regular file whole; errors as in `open_regular`, and an OSError for more than 64 MiB."""
     with open_regular(path) as stream:
         size = os.fstat(stream.fileno()).st_size
-        content = stream.read(min(size, _LARGEST) + 1)  # for which memory is taken at once, also where there is little
-        if len(content) > size:  # which grows meanwhile, or lies in /proc
+        content = stream.read(min(size, _LARGEST) + 1)  # memory for all of it is taken at once
+        if len(content) > size:  # it has grown meanwhile, or lies in /proc
             content += stream.read(max(0, _LARGEST + 1 - len(content)))
         if len(content) > _LARGEST:
             raise OSError(errno.EFBIG, f"larger than {_LARGEST >> 20} MiB", str(path))
@@ -97,10 +97,10 @@ def is_file_name(text: str) -> bool:
 
 
 def is_path(text: str) -> bool:
-    """Return whether a file system can have this path: UTF-8 without NUL, at most 255 bytes a name, 4,000 in all."""
+    """Return whether a file system can have this path: UTF-8 without NUL, at most 255 bytes per name, 4,000 in all."""
     try:
         coded = text.encode("utf-8")
-    except UnicodeEncodeError:  # bytes that are no UTF-8 come as lone surrogates
+    except UnicodeEncodeError:  # bytes that are not UTF-8 come as lone surrogates
         return False
     return b"\0" not in coded and len(coded) <= 4000 and all(len(name) <= 255 for name in coded.split(b"/"))
 

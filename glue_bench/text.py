@@ -27,7 +27,7 @@ def first_line(text: object, default: str = "no reason given") -> str:
 
 
 def reason_of(error: BaseException) -> str:
-    """Return in one line why a library failed: what it says, after the kind of an error that says little more."""
+    """Return in one line why a library failed: its message, after the kind of error if the message says little."""
     line = first_line(error)
     package = re.search(r"requires the (\w+) library", line)
     kind = f"{type(error).__name__}: " if isinstance(error, LookupError | AttributeError | TypeError) else ""
@@ -67,7 +67,7 @@ def quote_value(text: str) -> str:
 
 
 def escape_cell(value: object) -> object:
-    """Escape text that a spreadsheet would take for a formula, or a terminal obey; return anything else unchanged."""
+    """Escape text that a spreadsheet would take for a formula, or a terminal obey; return all else unchanged."""
     if not isinstance(value, str):
         return value
     return "'" * value.lstrip().startswith(("=", "+", "-", "@")) + visible(value)

@@ -76,7 +76,7 @@ def test_only_a_regular_file_of_some_size_is_read_and_nothing_waits(make: Any, t
     assert caught.value.strerror
 
 
-def test_a_name_with_nul_and_bytes_that_are_no_utf8_are_value_errors(tmp_path: Path) -> None:
+def test_a_name_with_nul_and_bytes_that_are_not_utf8_are_value_errors(tmp_path: Path) -> None:
     (tmp_path / "latin").write_bytes(b'"caf\xe9"')
     for path in (tmp_path / "latin", Path("a\0b")):
         with pytest.raises(ValueError, match=r"."):

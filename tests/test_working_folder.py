@@ -17,7 +17,7 @@ TRAP = "import pathlib\npathlib.Path({proof!r}).touch()\nraise SystemExit('the t
 
 @pytest.fixture
 def trapped(tmp_path: Path) -> Path:
-    """Fill the working folder with modules that tell when they are imported; return the file that would appear."""
+    """Fill the working folder with modules that report when they are imported; return the file that would appear."""
     proof = tmp_path.with_name("proof")
     for name in NAMES:
         (tmp_path / f"{name}.py").write_text(TRAP.format(proof=str(proof)))

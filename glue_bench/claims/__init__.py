@@ -157,8 +157,8 @@ def check_card(
 ) -> ClaimsReport:
     """Check what can be checked here; a UsageError if the device or engine of `settings` is not available.
 
-    `models` are all those of the card; `settings` and `repeats`, the number of pairs, are of the measured
-    training, None to measure no speed; `on_progress` is called with a line about the current step.
+    `models` are all those of the card; `settings` and `repeats`, the number of pairs, are for measuring
+    speed, None to measure none; `on_progress` is called with a line about the current step.
     """
     from glue_bench.claims.models import check_model
     from glue_bench.claims.speed import measure_speed

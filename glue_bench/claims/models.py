@@ -1,6 +1,6 @@
 """The files of a model, and the claims that they decide: architecture, parameters, case, fill-mask.
 
-No code that comes with a model is run. A file that cannot be used is an InputError, and in a row its reason.
+No code that comes with a model is run. A file that cannot be used is an InputError, and the reason in a row.
 """
 
 import contextlib
@@ -59,7 +59,7 @@ class Model:
         self.missing = {name: why.format(name) for name in (CONFIG, TOKENIZER, WEIGHTS) if name not in found}
         self.config: PretrainedConfig = RobertaConfig(**stated.architecture)
         self.basis, self.unread = STATED, ""  # where `config` comes from; why it was not read
-        self.weights: int | None = None  # as of `count_weights`; None also if they are missing, or unreadable
+        self.weights: int | None = None  # from `count_weights`; None also if they are missing, or unreadable
         try:
             self.config, self.basis = read_model_config(self.folder_with(CONFIG)), CONFIG
         except InputError as error:
@@ -96,7 +96,7 @@ class Model:
 def count_weights(path: Path) -> int | None:
     """Count a safetensors file's parameters of the masked language model, tied ones once; None without its head.
 
-    No tensor is loaded. An InputError if it is no whole safetensors file.
+    No tensor is loaded. An InputError if it is not a complete safetensors file.
     """
     try:
         with safe_open(path, framework="numpy") as tensors:

@@ -154,7 +154,7 @@ def measure_speed(
 def median_interval(values: Sequence[float], *, certainty: float) -> tuple[tuple[float, float], float]:
     """Find the narrowest symmetric interval of order statistics that holds the true median with this certainty.
 
-    Return its ends, and its certainty: below `certainty` only if even all values are too few for it.
+    Return its ends, and its certainty: below `certainty` only if there are too few values.
     """
     ordered, law = sorted(values), binom(len(values), 0.5)
     cut = max(0, int(law.ppf((1 - certainty) / 2)) - 1)

@@ -96,12 +96,12 @@ class TextEncoder:
     def tokenise(self, texts: Sequence[Sequence[str]]) -> Encoded:
         """Tokenise one or two columns of n strings, n at least 1.
 
-        An InputError if the tokenizer fails, or gives what is no token, or rows without any or with too many.
+        An InputError if the tokenizer fails, or gives something that is not a token, or rows with none or too many.
         """
         tokens, types, lengths = list[NDArray[np.int32]](), list[NDArray[np.uint8]](), list[int]()
         truncated = 0
         rows: Sequence[Any] = texts[0] if len(texts) == 1 else list(zip(*texts, strict=True))
-        encode = self.tokenizer.encode_batch_fast  # without places in the text
+        encode = self.tokenizer.encode_batch_fast  # computes no positions in the text
         # The tokenizer needs no Python while it works, so the next rows are tokenised while these become arrays.
         with _explaining(self._folder, "encode these texts"), ThreadPoolExecutor(1) as pool:
             ahead = pool.submit(encode, rows[:_CHUNK])
@@ -128,13 +128,13 @@ def load_tokenizer(folder: Path) -> Any:
     if not hasattr(loaded, "backend_tokenizer"):
         raise InputError(f"{folder}: its {kind} is a slow tokenizer, in Python; only fast ones can be used")
     if set(loaded.get_vocab()) <= set(loaded.all_special_tokens):
-        raise InputError(f"{folder}: its tokenizer, a {kind}, has an empty vocabulary: it reads no file there")
+        raise InputError(f"{folder}: its tokenizer, a {kind}, has an empty vocabulary: it reads no file here")
     return loaded
 
 
 @contextlib.contextmanager
 def _unprinted() -> Iterator[None]:
-    """Drop what tokenizers prints past Python to stdout: unknown keys of a file, control characters and all."""
+    """Drop what tokenizers prints to stdout, past Python: unknown keys of a file, control characters and all."""
     with contextlib.ExitStack() as afterwards:
         with contextlib.suppress(OSError):  # stdout is closed
             kept = os.dup(1)

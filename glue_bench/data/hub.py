@@ -69,7 +69,7 @@ def ask_size(repo_id: str, filename: str, *, revision: str, repo_type: str, time
 def fetch_file(repo_id: str, filename: str, *, revision: str, repo_type: str, optional: bool = False) -> Path | None:
     """Download a file, or take it from the cache; None for an optional one that is absent.
 
-    An InputError says why it cannot be fetched: also an optional one, if nothing can be asked and the cache does
+    An InputError says why it cannot be fetched; for an optional file too, if no request is possible and the cache does
     not know whether it exists.
     """
     from huggingface_hub import hf_hub_download
@@ -131,7 +131,7 @@ def _ask(repo_id: str, filename: str, *, revision: str, repo_type: str, timeout:
 
 
 def _check_content(path: Path) -> Path:
-    """Return a file of the cache; an InputError if its name is a hash, the hub's ETag, of other content."""
+    """Return a cached file; an InputError if its name is a hash, the hub's ETag, that its content does not have."""
     name = path.readlink().name if path.is_symlink() else ""
     found = {name}
     if re.fullmatch(r"[0-9a-f]{64}", name):
@@ -142,7 +142,7 @@ def _check_content(path: Path) -> Path:
         starts = (b"blob %d\0" % len(content), b"")
         found = {hashlib.sha1(start + content, usedforsecurity=False).hexdigest() for start in starts}
     if name not in found:
-        problem = f"{path.name} is damaged: its content is not what its hash on the hub, {name}, says"
+        problem = f"{path.name} is damaged: its content does not match its hash on the hub, {name}, says"
         raise InputError(f"{problem}; delete {path.resolve()} and repeat the command, which downloads it again")
     return path
 
@@ -186,20 +186,20 @@ def _explain(error: Exception, where: str, *, filename: str, revision: str, note
         reason, once = f"{set_here} is set", f"repeat the command once without it, fill the cache by `{fill}`, or use"
         advice = f"{set_here}={os.environ[set_here]} forbids requests: {once} {_OFFLINE_HELP}"
     elif not (get_token() or "").isascii():  # which no header can hold
-        reason, kind = "the token has characters that none has", InputError
+        reason, kind = "the token has characters that no token can have", InputError
         advice = "set HF_TOKEN to the token as the hub shows it, or unset it; without it, hf auth login's is used"
     elif status in (401, 403):
         kind, advice = InputError, "set HF_TOKEN to a token that may read it, and ask for access on its page"
     elif status in (408, 429) or status >= 500:
         advice = "wait, and repeat the command"
     elif status == 404 or isinstance(error, errors.FileMetadataError):
-        advice = "what answers is no hub: check HF_ENDPOINT, and whether a proxy or a login page of the network answers"
+        advice = "what answers is not a hub: check HF_ENDPOINT, and whether a proxy or the network's login page answers"
     problem = f"cannot get {filename} at revision {revision} from {endpoint()}{note} ({reason})"
     return kind(f"{where}: {problem}\n{advice}".strip())
 
 
 def _check_names(answer: Any) -> None:
-    """Refuse an answer that would make the client write elsewhere than in its cache, or is of another commit."""
+    """Refuse an answer that would make the client write outside its cache, or is of another commit."""
     for header, pattern in _NAMES.items():
         value = answer.headers.get(header)
         used = header != "ETag" or (answer.request.method == "HEAD" and "X-Linked-Etag" not in answer.headers)

@@ -21,7 +21,7 @@ from glue_bench.errors import InputError, list_names
 from glue_bench.text import quote
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
-_SAMPLE_STREAM, _HALVES_STREAM = 2, 3  # any numbers that no other seed stream of a run has as its key
+_SAMPLE_STREAM, _HALVES_STREAM = 2, 3  # arbitrary numbers that key no other seed stream of a run
 
 logger = logging.getLogger(__name__)
 
@@ -120,8 +120,8 @@ def load_task_data(source: DataSource, data: DataConfig, *, task: TaskConfig, se
     """
     splits = {}
     for name, files in source.files.items():
-        limit, chance = (data.max_train_rows, seed) if name == task.train else (data.max_eval_rows, 0)
-        splits[name] = load_split(files, task).sample(limit, how=data.sample, seed=chance)
+        limit, own = (data.max_train_rows, seed) if name == task.train else (data.max_eval_rows, 0)
+        splits[name] = load_split(files, task).sample(limit, how=data.sample, seed=own)
         if empty := empty_rows(splits[name]):
             logger.warning("%s: %s, and is used as it is", files, empty, extra={"shared": True})
     return TaskData(splits=splits, source=source.source, dataset=source.dataset, revision=source.revision)
@@ -225,7 +225,7 @@ def _check_classes(table: Table, task: TaskConfig) -> NDArray[np.int64]:
         if declared not in plain[: 1 if are_numbers else 2]:
             found, known = (list_names(map(quote, names)) for names in (declared, labels))
             raise InputError(f"{table.where}: its labels are {found}; {task.name} has {known}")
-        declared = labels  # names that say no more than the codes
+        declared = labels  # names that say nothing beyond the codes
     by_index, order = bool(declared) or not are_numbers, declared or labels
     code_of = _codes_by_label(labels, order, by_index=by_index)
 

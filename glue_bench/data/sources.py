@@ -29,7 +29,7 @@ class SplitFiles:
     """The files that hold the rows of a split, in order."""
 
     paths: tuple[Path, ...]
-    dev_ids: Path | None = None  # MRPC's: which rows of the file are the dev set
+    dev_ids: Path | None = None  # of MRPC: which rows of the file are the dev set
     dev: bool = False  # with dev_ids: these rows, rather than the others
 
     def __str__(self) -> str:
@@ -38,7 +38,7 @@ class SplitFiles:
 
     @property
     def sha256(self) -> str:
-        """SHA-256 of the content, for texts whatever their line ends, packed by gzip or not; errors as `read_text`."""
+        """SHA-256 of the content, for texts whatever their line ends, with gzip or without; errors as `read_text`."""
         paths = (*self.paths, *filter(None, [self.dev_ids]))
         readers = [None if type_of(path) in ("parquet", "arrow") else read_text for path in paths]
         hashes = [file_sha256(path, read=read) for path, read in zip(paths, readers, strict=True)]
@@ -122,7 +122,7 @@ def find_split(root: Path, place: str, *, split: str) -> SplitFiles:
         listed = ", ".join(files.paths[0].name for files in found)
         raise InputError(f"{folder}: duplicate split {split}: {listed}; keep one")
     pairs = folder / f"msr_paraphrase_{'test' if split == 'test' else 'train'}.txt"
-    if not found and place == "mrpc" and pairs.is_file():  # from elsewhere: train and dev rows are in one text
+    if not found and place == "mrpc" and pairs.is_file():  # not GLUE's own file: train and dev rows are in one text
         ids = [path for name in ("dev_ids.tsv", "mrpc_dev_ids.tsv") if (path := folder / name).is_file()]
         if split != "test" and not ids:
             words = f"it says which rows of {pairs.name} are the dev set"

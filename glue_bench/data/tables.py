@@ -28,23 +28,23 @@ from glue_bench.text import first_line, quote
 
 TEXT_TYPES = ("csv", "tsv", "jsonl", "json")
 FILE_TYPES = ("parquet", *TEXT_TYPES, *(f"{kind}.gz" for kind in TEXT_TYPES))  # the endings of a user's files
-_LARGEST = 4 * 2**30  # bytes of an unpacked text
+_LARGEST = 4 * 2**30  # bytes of a decompressed text
 _LINE_END = re.compile(r"\r|\n")
 _KINDS = ("string", "large_string", "string_view", "integer", "floating", "decimal", "boolean", "null")
-_FIRST_BYTES = {  # of what is no UTF-8 text
+_FIRST_BYTES = {  # of files that are not UTF-8 text
     **dict.fromkeys((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE), "UTF-32; convert it: iconv -f UTF-32 -t UTF-8"),
     **dict.fromkeys((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE), "UTF-16; convert it: iconv -f UTF-16 -t UTF-8"),
-    **dict.fromkeys((b"BZh", b"\xfd7zXZ", b"(\xb5/\xfd"), "a packed file; unpack it, or pack it by gzip"),
-    b"\x1f\x8b": "packed by gzip; its name must end in .gz",
-    b"PK\3\4": "a zip archive, as Excel's .xlsx; unpack it, or save it as CSV UTF-8",
-    b"\xd0\xcf\x11\xe0": "a file of Excel; save it as CSV UTF-8",
+    **dict.fromkeys((b"BZh", b"\xfd7zXZ", b"(\xb5/\xfd"), "a compressed file; decompress it, or use gzip"),
+    b"\x1f\x8b": "compressed with gzip; its name must end in .gz",
+    b"PK\3\4": "a zip archive, such as Excel's .xlsx; unzip it, or save it as CSV UTF-8",
+    b"\xd0\xcf\x11\xe0": "an Excel file; save it as CSV UTF-8",
     b"PAR1": "Parquet; its name must end in .parquet",
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """Columns of equal length, each read when it is asked for: what nobody reads may be anything."""
+    """Columns of equal length, each read only when asked for: a column that is never read may hold anything."""
 
     where: str  # the file, for messages
     names: Collection[str]  # of the columns, in the file's order
@@ -96,13 +96,13 @@ def read_table(path: Path, original: Original | None = None) -> Table:
 
 
 def read_text(path: Path) -> str:
-    """Read UTF-8 text, unpacked, without a byte order mark, LF for CRLF; an InputError if it cannot be read."""
+    """Read UTF-8 text, decompressed, without a byte order mark, LF for CRLF; an InputError if it cannot be read."""
     try:
         packed = path.suffix.lower() == ".gz"
         with open_regular(path) as stream:
             content = gzip.GzipFile(fileobj=stream).read(_LARGEST + 1) if packed else stream.read()
         if packed and len(content) > _LARGEST:
-            raise InputError(f"{path}: larger than {_LARGEST >> 30} GiB when unpacked")
+            raise InputError(f"{path}: larger than {_LARGEST >> 30} GiB when decompressed")
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
     wide = 4 * content.count(0, 0, 4096) > len(content[:4096])  # English in UTF-16, which can be valid UTF-8
@@ -225,7 +225,7 @@ def _is_quoted(text: str, delimiter: str, *, path: Path) -> bool:
     if uneven or again.getvalue().rstrip() != text.rstrip() or any(delimiter in field for field in spread):
         return False
     if spread and len(rows[0]) == 1:
-        either = f"'{quote(spread[0])}' is one text, or each of its lines is"
+        either = f"'{quote(spread[0])}' may be one text, or one text per line"
         raise InputError(f"{path}: {either}; put the header into quotation marks too, or write .jsonl")
     return True
 

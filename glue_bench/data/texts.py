@@ -27,7 +27,7 @@ class TextFile:
 
 
 def open_texts(data: DataConfig, task: TaskConfig, *, place: str) -> TextFile:
-    """Find or download a test split, SPLIT or FOLDER/SPLIT; an InputError without it, a UsageError for the sample."""
+    """Find or download a test split, SPLIT or FOLDER/SPLIT; an InputError without it, a UsageError for sample data."""
     folder, _, split = place.rpartition("/")
     if data.source == "sample":
         raise UsageError("data=sample: it has no test rows; use data=hub, or data=local data.path=FOLDER")

@@ -1,7 +1,7 @@
 """Check whether a sweep would work here. This module: findings, their rendering, installed packages, and disk space.
 
-It imports no more than it must, so that most packages that are missing or broken become a finding. Changes nothing,
-downloads nothing.
+It imports no more than it must, so that most missing or broken packages become a finding. Changes nothing, downloads
+nothing.
 """
 
 import platform
@@ -75,7 +75,7 @@ def nearest_folder(folder: Path) -> Path:
 
 
 def examine_disk(needs: Mapping[Path, int]) -> Iterator[Finding]:
-    """Compare the free space of each disk with the bytes that the sweep will at least write to each of its folders."""
+    """Compare each disk's free space with `needs`: the fewest bytes that the sweep will write to each folder."""
     disks = defaultdict[int, list[Path]](list)
     for folder in needs:
         disks[nearest_folder(folder).stat().st_dev].append(folder)

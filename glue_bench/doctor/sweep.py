@@ -74,7 +74,7 @@ def examine_sweep(sweep: Sweep, parents: Sequence[RunConfig]) -> Iterator[Findin
 
 @dataclass(slots=True)
 class Hub:
-    """Requests for file sizes, which end with the first that fails to connect; and what they add up to."""
+    """Requests for file sizes, which stop after the first that fails to connect; and their sum."""
 
     asked: bool = False
     unreachable: UnreachableError | None = None
@@ -193,7 +193,7 @@ def _problem(name: str, faults: Sequence[str | Exception], *, advice: str) -> Fi
 
 
 def examine_device(config: RunConfig, *, runs: int, here: Sequence[RunConfig] = ()) -> Iterator[Finding]:
-    """Check the device that a sweep of so many runs would use; the encoders of the runs `here` are loaded, too."""
+    """Check the device that a sweep of this many runs would use, and load the encoders of the runs `here`."""
     executor, trainer = config.executor, config.trainer
     if executor.kind == "slurm":
         at_once = JOBS_AT_ONCE if executor.workers == "auto" else int(executor.workers)
@@ -239,7 +239,7 @@ def examine_device(config: RunConfig, *, runs: int, here: Sequence[RunConfig] = 
 
 
 def examine_results(store: RunStore) -> Iterator[Finding]:
-    """Check that results can be written, and count those that are there."""
+    """Check that results can be written, and count the existing ones."""
     if faults := _examine_folder("results", store.root, setting="results_dir"):
         yield from faults
         return

@@ -2,7 +2,7 @@
 
 f1, precision and recall are those of class 1 of two; macro_ scores are means over the classes that occur among labels
 or predictions, balanced_accuracy is the mean recall of those among labels. micro_f1 is accuracy under another name.
-An undefined score, as a correlation with constant labels, is 0, and `why_undefined` says why.
+An undefined score, such as a correlation with constant labels, is 0, and `why_undefined` says why.
 """
 
 import warnings

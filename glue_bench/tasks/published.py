@@ -83,7 +83,7 @@ class PublishedTable:
         return _RECIPES.get(self.protocol_name, self.protocol_name)
 
     def differs(self, score: PublishedScore, *, init: str, method: str = "full") -> list[str]:
-        """Say why a median over seeds, started from `init` and trained by `method`, cannot be held against a number."""
+        """Say why a number cannot be compared with a median over seeds, started from `init`, trained by `method`."""
         theirs, ours = ("full fine-tuning" if name == "full" else name for name in (self.method, method))
         reasons = [] if theirs == ours else [f"published for {theirs}, ours is {ours}"]
         if score.start not in (NOT_STATED, init):
@@ -93,7 +93,7 @@ class PublishedTable:
         return reasons
 
     def unreachable(self, tasks: Mapping[str, TaskConfig]) -> list[str]:
-        """Name each number that may be an accuracy, but not that of one run on the official dev rows."""
+        """Name each number that may be an accuracy, but cannot be that of one run on the official dev rows."""
         notes = list[str]()
         for score in (one for whole in self.scores.values() for one in whole.pair or (whole,)):
             if (task := tasks.get(score.task)) is None:
@@ -106,7 +106,7 @@ class PublishedTable:
             if self.statistic == "mean":  # of whole numbers of rows
                 may = not self.runs or is_share(score.value, n * self.runs, rounding=self.rounding)
                 other = f", {'but may be' if may else 'nor'} the mean of {self.runs or 'several'} runs"
-            notes.append(f"{score.task} {score.value:g} is no accuracy of one run on {n:,} rows{other}")
+            notes.append(f"{score.task} {score.value:g} cannot be the accuracy of one run on {n:,} rows{other}")
         return notes
 
 
@@ -188,7 +188,7 @@ def _read_row(content: Mapping[str, Any], *, name: str) -> PublishedTable:
     else:
         known = [*(key for key in keys if key != "rounding"), "decimals", *columns]
         if unknown := next((key for key in content if key not in known), None):
-            raise ValueError(f"{unknown} is no key{did_you_mean(unknown, known)}")
+            raise ValueError(f"{unknown} is not a key{did_you_mean(unknown, known)}")
         stated = {key: content[key] for key in columns if key in content}
         scores = _read_columns(build_plain(_Columns, stated, where=""), source=content.get("source", ""))
     for score in (one for whole in scores for one in (whole, *whole.pair)):

@@ -99,7 +99,7 @@ def test_numbers_are_places_where_the_file_declares_names(
         (["a", "b"], "1e999", "label is '1e999'"),
     ],
 )
-def test_a_cell_that_is_no_label_is_refused_with_those_that_are(labels: list[str], value: object, words: str) -> None:
+def test_a_cell_that_is_no_label_is_refused_with_the_allowed_ones(labels: list[str], value: object, words: str) -> None:
     with pytest.raises(InputError, match=f"file row 1: {words}"):
         check_rows(table_of({"text": ["a"], "label": [value]}), classes(labels))
 

@@ -103,7 +103,7 @@ def test_an_only_column_of_a_tsv_is_never_guessed(tmp_path: Path) -> None:
         read_table(path)
 
 
-def test_a_packed_file_is_unpacked_whatever_the_case_of_its_ending(tmp_path: Path) -> None:
+def test_a_compressed_file_is_read_whatever_the_case_of_its_ending(tmp_path: Path) -> None:
     path = tmp_path / "texts.csv.GZ"
     path.write_bytes(gzip.compress(b"text,label\na,0\n"))
     assert read_table(path).read("text") == ["a"]
@@ -133,7 +133,7 @@ def test_a_field_of_any_length_is_read(folder: Path) -> None:
             "train.csv: not UTF-8 text; it is packed by gzip; its name must end",
         ),
         ("train.csv", make_zip(), "train.csv: not UTF-8 text; it is a zip archive, as Excel's .xlsx"),
-        ("train.jsonl", b"\xd0\xcf\x11\xe0\xa1\xb1", "it is a file of Excel; save it as CSV UTF-8"),
+        ("train.jsonl", b"\xd0\xcf\x11\xe0\xa1\xb1", "it is an Excel file; save it as CSV UTF-8"),
         ("train.csv", b"PAR1\x15\x04\xff", "it is Parquet; its name must end in .parquet"),
         ("train.parquet", gzip.compress(b"a" * 200, mtime=0), "not a readable Parquet file (it is packed by gzip;"),
         ("train.parquet", make_zip(), "not a readable Parquet file (it is a zip archive"),

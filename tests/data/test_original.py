@@ -130,7 +130,7 @@ def test_test_rows_are_found_in_the_original_form(
 
 
 @pytest.mark.parametrize("ending", [".csv.gz", ".tsv.gz", ".jsonl.gz", ".json.gz", ".json", "-lines.json"])
-def test_packed_files_and_json_are_read(ending: str, expected: str, tmp_path: Path) -> None:
+def test_compressed_files_and_json_are_read(ending: str, expected: str, tmp_path: Path) -> None:
     def write(path: Path, columns: Columns) -> None:
         content = as_csv(columns)
         if "tsv" in ending:
@@ -229,7 +229,7 @@ def test_names_of_columns_enter_the_run_id_only_where_they_are_given(tmp_path: P
 
 
 @pytest.mark.parametrize("packed", [False, True], ids=["crlf", "gzip"])
-def test_a_copy_with_other_line_ends_or_packed_is_the_same_run(
+def test_a_copy_with_other_line_ends_or_compressed_is_the_same_run(
     packed: bool, tmp_path: Path, tiny_roberta: Path
 ) -> None:
     def write(path: Path, columns: Columns) -> None:

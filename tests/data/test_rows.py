@@ -154,7 +154,7 @@ def test_a_missing_split_is_named_before_anything_is_read(folder: Path) -> None:
 
 @pytest.mark.parametrize("name", ["train.csv", "train.parquet", "train.jsonl.gz"])
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("nowhere")])
-def test_what_is_no_file_is_named_by_its_own_name(name: str, make: Callable[[Path], None], folder: Path) -> None:
+def test_what_is_not_a_file_is_named_by_its_own_name(name: str, make: Callable[[Path], None], folder: Path) -> None:
     (folder / "rte" / "train.parquet").unlink()
     make(folder / "rte" / name)
     with pytest.raises(InputError, match=rf"{name}: cannot be read: (not a regular file|Is a directory|No such file)"):

@@ -76,7 +76,7 @@ def test_an_accuracy_of_one_run_is_a_whole_number_of_rows(
     assert is_share(value, n, rounding=rounding) == reachable == by_hand
 
 
-def test_each_shipped_number_that_no_run_can_have_is_told() -> None:
+def test_each_shipped_number_that_no_run_can_have_is_named() -> None:
     found = dict[str, str]()
     for table in TABLES.values():
         notes = table.unreachable(TASKS)
@@ -174,7 +174,7 @@ def test_a_file_of_several_rows_gives_each_what_they_share(tmp_path: Path) -> No
         ({"metrics": {"rte": ["f1"]}}, "the convention of rte is 'f1'. Allowed: card, paper, SPLIT.METRIC, not stated"),
         ({"metrics": {"rte": ["not_stated"]}}, "the convention of rte is 'not_stated'; did you mean not stated?"),
         ({"runs": 0}, "runs is 0"),
-        ({"statistics": "mean"}, "statistics is no key; did you mean"),
+        ({"statistics": "mean"}, "statistics is not a key; did you mean"),
         ({"rows": 5}, "rows is 5; must be a list"),
         ({"rows": [{}, {"rank": "8"}]}, "rows[1]: rank is '8'"),
     ],
