@@ -93,7 +93,7 @@ class Classifier(nn.Module):
     def __init__(self, whole: PreTrainedModel, *, engine: str, adapters: Addition | None = None) -> None:
         """Wrap a model, and try it on flat batches, unless they are ruled out.
 
-        An InputError if what it computes of a row changes with the rows beside it; a UsageError if the flat `engine` is
+        An InputError if its result for a row changes with the rows beside it; a UsageError if the flat `engine` is
         asked for, and computes something else.
         """
         super().__init__()
@@ -153,7 +153,7 @@ class Classifier(nn.Module):
 def load_trainable(folder: Path, config: RunConfig, *, outputs: int, head_seed: int) -> Classifier:
     """Load the encoder in `folder` as `load_classifier` does, ready for the training that a configuration describes.
 
-    A UsageError, too, if it has no such part as is to be frozen.
+    Also a UsageError if it lacks the part to be frozen.
     """
     known: dict[str, Any] = {name: getattr(config.trainer, name) for name in ("engine", "dropout", "head_dropout")}
     model = load_classifier(folder, outputs=outputs, head_seed=head_seed, head=config.head, peft=config.peft, **known)
@@ -216,7 +216,7 @@ def load_classifier(
     if head_dropout is not None and not own:
         raise UsageError(f"trainer.head_dropout={head_dropout}: this head has no dropout; must be null")
     if (wanted := dropout if head_dropout is None else head_dropout) is not None:
-        for module in own:  # that of a head of ours may be in no configuration
+        for module in own:  # the configuration may lack that of a head of ours
             module.p = wanted
     return model
 

@@ -8,7 +8,7 @@ All tokens of a batch go through the model's own modules as one row, (1, T, H). 
 - the head gets the states of each row's first token, or of all its tokens if it needs them;
 - where their modules are known, layers are computed by `kernels`, and the last one for first tokens only.
 
-Dropout and embedding tables are computed by `kernels`, too, and linear layers by `products`. The embedding table can be
+Dropout and embedding tables are computed by `kernels` too, and linear layers by `products`. The embedding table can be
 cut to the tokens that occur, which saves the optimiser work. Modules keep their names, and outside of a flat pass they
 work as before. At every load `check` compares a few random rows with the padded engine.
 
@@ -132,7 +132,7 @@ class FlatModel:
         words.weight = nn.Parameter(table, requires_grad=words.weight.requires_grad)
 
     def _encode_rows(self, now: Pass, original: Callable[..., Any], *_: Any, **__: Any) -> BaseModelOutputWithPooling:
-        """Be the transformer's forward pass: return states of (B, 1, H), or (B, L, H)."""
+        """Stand in for the transformer's forward pass: return states of (B, 1, H), or (B, L, H)."""
         if isinstance(batch := now.batch, FlatBatch):
             names = self._accepted & {"input_ids", "position_ids", "token_type_ids"}
             hidden: Tensor = original(**{name: getattr(batch, name)[None] for name in names})[0].squeeze(0)
@@ -150,7 +150,7 @@ class FlatModel:
         return BaseModelOutputWithPooling(last_hidden_state=states, pooler_output=pooled)
 
     def _layer(self, now: Pass, original: Callable[..., Any], *given: Any, parts: Any, **more: Any) -> Any:
-        """Be a layer's forward pass, from (1, T, H) to (1, T, H), or for the first tokens alone to (1, B, H)."""
+        """Stand in for a layer's forward pass: (1, T, H) to (1, T, H), or for the first tokens alone to (1, B, H)."""
         if self.form != "last":
             return original(*given, **more)
         batch, noise = cast(FlatBatch, now.batch), now.noise  # only a transformer has layers, and runs on one
@@ -168,10 +168,10 @@ class FlatModel:
 
 
 def check(whole: PreTrainedModel, *, why_padded: str = "") -> tuple[FlatModel | None, str]:
-    """Return what runs a model on flat batches; if it computes anything else than the model itself, None and why.
+    """Return what runs a model on flat batches, or None and why, if that would compute anything else than the model.
 
-    That is not tried if `why_padded` rules it out. An InputError if transformers cannot compute rows, or if what it
-    computes of a row changes with the rows beside it.
+    Nothing is tried if `why_padded` rules it out. An InputError if transformers cannot compute rows, or if the
+    result for a row changes with the rows beside it.
     """
     config, training, states = whole.config, whole.training, list[Tensor]()  # of the first tokens, in every pass
     window = int(getattr(config, "sliding_window", None) or 0)  # which the first row is longer than
@@ -203,7 +203,7 @@ def _flatten(
     usual, difference = whole.config._attn_implementation, float("inf")
     try:
         flat = FlatModel(whole)
-        # With a cut table, so that a model that reads token ids elsewhere is found out, too.
+        # With a cut table, so that a model that reads token ids elsewhere is found out too.
         flat.cut_vocabulary(encoded.tokens)
         try:
             rows = Rows(encoded, _CPU, config=whole.config, row_of=flat.row_of)

@@ -23,7 +23,7 @@ from glue_bench.models.triton_kernels import Normed
 _TABLES = ("word", "position", "token_type")
 _CHUNK = 512  # columns of a program
 _TOKENS = 8  # of a segment that are added up at once
-_TILE = 64  # queries or keys, for all lengths: another size would be compiled too, which took longer than it gained
+_TILE = 64  # queries or keys, for all lengths: another size would be compiled too, which costs more than it gains
 _TILE_BYTES = 8192  # of one head's states: with more, a program needs more fast memory than most GPUs have
 _ALIGNMENT = 8  # elements of a buffer: 16 bytes in bfloat16
 
@@ -38,7 +38,7 @@ class FlatWeights:
     def __init__(self, model: nn.Module, *, dtype: torch.dtype, body: tuple[str, ...]) -> None:
         """Move the parameters of a model into the buffer; `dtype` is that of the products and gradients.
 
-        With one of `body` begin the names of all parameters that are not the head's.
+        The names of all parameters outside the head begin with one of `body`.
         """
         named = dict(model.named_parameters())
         order = sorted(named, key=lambda name: (named[name].ndim == 1, not name.startswith(body)))  # stable

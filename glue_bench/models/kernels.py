@@ -44,7 +44,7 @@ class AttentionBlock:
         near = (place[:, None] - place).abs() < window
         if self.mask is None:
             return near[None, None]
-        return self.mask & (near | ~self.mask.transpose(2, 3))  # a softmax of nothing is not a number
+        return self.mask & (near | ~self.mask.transpose(2, 3))  # a softmax over nothing is not a number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +105,7 @@ def arrange(batch: FlatBatch, heads: int, *, lengths: NDArray[np.int64] | None) 
             width, inside = max(1, int(lengths[begin:end].max())), slice(int(starts[begin]), int(starts[end]))
         begins, ends = starts[begin:end, None], starts[begin + 1 : end + 1, None]
         token = begins + torch.arange(width, device=device)  # (N, L)
-        # A row without tokens attends to one of another row, since a softmax of nothing is not a number; none reads it.
+        # A row without tokens attends to one of another row, since a softmax over nothing is NaN; nothing reads it.
         real = token < torch.maximum(ends, begins + 1)
         token = torch.where(real, token, begins).clamp(max=tokens - 1)
         entry_slices.append(torch.add(each[:, None], token[:, None, :], alpha=heads).reshape(-1))
@@ -200,7 +200,7 @@ def drop(hidden: Tensor, dropout: nn.Dropout, *, noise: Noise | None, residual: 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttentionKind:
-    """What attention is computed."""
+    """Which attention is computed."""
 
     heads: int
     scale: float  # of the scores
@@ -229,7 +229,7 @@ def attend(query: Tensor, *, key: Tensor, value: Tensor, batch: FlatBatch, kind:
 
 
 def _enter(states: Sequence[Tensor], blocks: Blocks, *, heads: int) -> tuple[list[Tensor], Sequence[AttentionBlock]]:
-    """Turn (T, H) into (E, D), and queries of first tokens alone, (B, H), into (B * A, D); return the blocks, too."""
+    """Turn (T, H) into (E, D), and queries of first tokens alone, (B, H), into (B * A, D); return the blocks too."""
     slices = [part.reshape(-1, part.shape[-1] // heads) for part in states]
     few = len(slices[0]) < len(slices[1])
     kept, rest = (slices[:1], slices[1:]) if few else ([], slices)

@@ -20,7 +20,7 @@ from glue_bench.models.kernels import FlatBatch
 from glue_bench.models.placement import Layout
 
 _ALIGNED = 4  # numbers: 16 bytes, what kernels ask of a pointer
-_WIDTHS = (32, 64, 128, 256, 512)  # that `FlatBatch.longest` goes up to: few, since shapes depend on it
+_WIDTHS = (32, 64, 128, 256, 512)  # `FlatBatch.longest` is rounded up to one of these: few, since shapes depend on it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -61,7 +61,7 @@ _LIMITS: tuple[tuple[str, float, float], ...] = (
 
 
 def rectangle(batch: FlatBatch) -> tuple[Tensor, Tensor]:
-    """Return which of the places of the rows, (B, L) bool, have a token, and which one; 0 where there is none."""
+    """Return which places of the rows, (B, L) bool, hold a token, and which token; 0 where there is none."""
     lengths = batch.starts[1:-1] - batch.starts[:-2]
     columns = torch.arange(batch.longest if lengths.is_cuda else int(lengths.max()), device=lengths.device)
     inside = columns < lengths[:, None]
@@ -108,7 +108,7 @@ def read_model_config(folder: Path) -> PretrainedConfig:
             why = "needs Python code of its own (auto_map), which is never run; only transformers' models are used"
         elif "does not recognize this architecture" in str(error):
             kind, saved_by = str(content["model_type"]), quote(content.get("transformers_version", "another version"))
-            why = f"transformers {transformers_version} knows no model_type {quote(kind)}, which {saved_by} has saved "
+            why = f"transformers {transformers_version} does not know model_type {quote(kind)}, which {saved_by} saved "
             why += f"(if later: pip install --upgrade transformers){close_match(kind.lower(), CONFIG_MAPPING)}"
         raise InputError(f"encoder folder {folder}: {why}") from error
     for name, why in _REFUSED.items():
@@ -133,13 +133,13 @@ def load_transformer(
 ) -> tuple[PreTrainedModel, set[str]]:
     """Load the transformer in float32, and name the weights that are missing, which can only be the pooler's.
 
-    Its class, `kind`, decides on its head. An InputError if weights are damaged or do not fit, or layers are missing.
+    `kind`, its class, decides on a head. An InputError if weights are damaged or do not fit, or layers are missing.
     """
     # Missing weights are drawn at random; a pooler is replaced by the head, anything else is refused.
     # `resolve_pretrained` lets a file of torch's in on request only.
     files = weight_files(folder)  # with an index first, if there are several
     try:
-        for path in files[1:] or files:  # transformers would round or misread a weight that is no plain number
+        for path in files[1:] or files:  # transformers would round or misread a weight that is not a plain number
             if path.suffix == ".bin":
                 held = torch.load(path, map_location="meta", weights_only=True)
                 kinds = {name: str(each.dtype)[6:].upper() for name, each in held.items() if isinstance(each, Tensor)}
@@ -169,7 +169,7 @@ def load_transformer(
         way_out = "save them without DataParallel's `module.`"
     for begin, names, end in (
         ("its weights lack ", needed, f"{instead}; {way_out}"),
-        ("other sizes in the weights than by config.json: ", sized, "; take both files from one model"),
+        ("sizes in the weights that differ from config.json: ", sized, "; take both files from one model"),
         ("its weights have layers that config.json lacks: ", further, "; correct num_hidden_layers there"),
         ("NaN or infinite weights: ", broken, "; download it again"),
     ):

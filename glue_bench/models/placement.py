@@ -58,7 +58,7 @@ class Placement:
 
     @contextlib.contextmanager
     def algorithms(self) -> Iterator[None]:
-        """Use the products and leave out the kernels that are wanted so, in this context of training and evaluation.
+        """Use the chosen products and leave out unwanted kernels, in this context of training and evaluation.
 
         Left out are those that are not deterministic, if asked for, and cuDNN's attention, which prepares for every new
         shape and rounds the probability of dropout.

@@ -1,6 +1,6 @@
 """Whose matrix products are used, and whether they are right.
 
-Of float32 on a CPU they are torch's own, or oneDNN's where they are exact and their vectors are wider.
+For float32 on a CPU they are torch's own, or oneDNN's where these are exact and their vectors are wider.
 
 torch multiplies by MKL, which uses half of the width of the vector units that some of AMD's processors have. Our linear
 layers call oneDNN themselves, in a context: no setting of torch changes. Both are timed, but no time decides: on a busy
@@ -83,7 +83,7 @@ def choose_products(wanted: str, *, before: str = "") -> str:
     """Return whose products a run on this machine uses: onednn or torch.
 
     `wanted` is one of the two, or auto: those that an interrupted run, perhaps on another machine, has used `before`,
-    else oneDNN's if they are wider; but torch's where oneDNN's are not exact. A UsageError if such are wanted.
+    else oneDNN's if they are wider; but torch's where oneDNN's are not exact. A UsageError if those are asked for.
     """
     if wanted == "torch":
         return wanted

@@ -1,7 +1,7 @@
 """Which parameters are trained, and how fast each learns: all, all but a frozen part, or what a method of peft adds.
 
-Adapters and a prefix are those of the library `peft`. All else of the encoder is frozen then. The head, to which a
-pooler of the encoder belongs, is trained too, unless the configuration says otherwise.
+Adapters and a prefix come from the library `peft`; then all else in the encoder is frozen. The head, to which the
+encoder's pooler belongs, is trained too, unless the configuration says otherwise.
 """
 
 import contextlib
@@ -45,7 +45,7 @@ def freeze(whole: PreTrainedModel, part: str) -> None:
     depths = _depths(whole)
     frozen = {name for name in depths if (depths[name] == 0 if part == "embeddings" else not in_head(whole, name))}
     if not frozen:
-        raise UsageError(f"freeze={part}: no such part is known of {whole.config.model_type}; must be none")
+        raise UsageError(f"freeze={part}: no such part is known for {whole.config.model_type}; must be none")
     for name, parameter in whole.named_parameters():
         parameter.requires_grad_(name not in frozen)
 
@@ -115,9 +115,9 @@ class Addition:
     def perturbed(self) -> Iterator[None]:
         """Change what is trained for a while: fresh adapters change no logit, so that no check could see them."""
         parameters = list[Tensor](filter(lambda each: each.requires_grad, self.whole.parameters()))
-        before, chance = [parameter.detach().clone() for parameter in parameters], torch.Generator().manual_seed(0)
+        before, random = [parameter.detach().clone() for parameter in parameters], torch.Generator().manual_seed(0)
         with torch.no_grad():
-            torch._foreach_add_(parameters, [0.1 * torch.randn(each.shape, generator=chance) for each in before])
+            torch._foreach_add_(parameters, [0.1 * torch.randn(each.shape, generator=random) for each in before])
             try:
                 yield
             finally:

@@ -56,7 +56,7 @@ def _table_squares(gradient, partial, ids, order, segments, tokens, hidden, BLOC
 
 @triton.jit
 def _norm(partial, parts, norm, limit, PARTS: tl.constexpr):
-    """Store the gradient's norm, and what it is multiplied by so that it keeps the limit."""
+    """Store the gradient's norm, and the factor that keeps it within the limit."""
     at = tl.arange(0, PARTS)
     total = tl.sqrt(tl.sum(tl.load(partial + at, mask=at < parts, other=0.0), 0))
     tl.store(norm, total)
@@ -166,12 +166,12 @@ class FlatAdamW:
         self.history = torch.zeros(updates + 1, 4, device=master.device)
         self._numbers = beta1, beta2, settings.epsilon, settings.weight_decay  # for a weight that decays
         self._block = triton.next_power_of_2(self._hidden)
-        # After so many updates without a gradient a momentum has faded.
+        # After this many updates without a gradient, a momentum has faded.
         self._followed = math.ceil(math.log(_FADED) / math.log(beta1)) if beta1 else 1
         self._batch: FlatBatch | None = None  # which has the rows of the table with a gradient; None: all have one
 
-    def zero(self, *, parts: int = 1) -> None:
-        lazily = parts == 1 and self._settings.adamw_kernel == self._settings.embedding_kernel == "auto"
+    def zero(self, *, micro_batches: int = 1) -> None:
+        lazily = micro_batches == 1 and self._settings.adamw_kernel == self._settings.embedding_kernel == "auto"
         self._weights.overwrite, self._batch = True, None
         self._fused.before = self.catch_up if lazily else None
         if not lazily:

@@ -228,7 +228,7 @@ def _store_slices(states, tile, first, at, end, stride, head, depth, D: tl.const
 
 @triton.jit
 def _row(starts, row, count, firsts):
-    """Return where a row begins, its length, its first query and how many: one of `firsts`, but none of the filler."""
+    """Return a row's start, length, first query and number of queries: one with `firsts`, none for the filler row."""
     begin = tl.load(starts + row)
     length = tl.load(starts + row + 1) - begin
     return begin, length, tl.where(firsts > 0, row, begin), tl.where(firsts > 0, tl.where(row < count, 1, 0), length)
@@ -245,7 +245,7 @@ def attend(
     query, key, value, out, logsumexp, starts, seed, site, p, scale, query_stride, key_stride, depth, count, firsts,
     TILE: tl.constexpr, D: tl.constexpr,
 ):  # fmt: skip
-    """Compute the context of queries, and what `attend_backward` needs; of `firsts`, each row has one."""
+    """Compute the context of queries, and what `attend_backward` needs; with `firsts`, each row has one query."""
     head = tl.program_id(1)
     begin, length, first, queries = _row(starts, tl.program_id(0), count, firsts)
     at = tl.program_id(2) * TILE + tl.arange(0, TILE)
@@ -301,7 +301,7 @@ def attend_backward(
     grad, grad_query, grad_key, grad_value, grad_query_stride, grad_key_stride, key_tiles,
     TILE: tl.constexpr, D: tl.constexpr,
 ):  # fmt: skip
-    """Compute the gradients of queries, and of keys and values, whose places have the same stride."""
+    """Compute the gradients of queries, and of keys and values, which are stored with the same stride."""
     head, tile, hidden = tl.program_id(1), tl.program_id(2), depth * tl.num_programs(1)
     begin, length, first, queries = _row(starts, tl.program_id(0), count, firsts)
     if tile < key_tiles:  # of keys, and of their values

@@ -25,11 +25,11 @@ from numpy.typing import NDArray
 from glue_bench.machine import usable_cores
 
 Floats = NDArray[np.float64]
-Draw = Callable[[np.random.Generator, int], Floats]  # from a block's stream, (b, P) counts
+Draw = Callable[[np.random.Generator, int], Floats]  # from a block's seed stream, (b, P) counts
 
 LEVEL = 0.95  # probability that an interval covers the expected score
 DRAWS = 2000
-_ROWS_FOR_A_PATTERN = 16  # drawing a pattern takes as long as drawing so many rows
+_ROWS_FOR_A_PATTERN = 16  # drawing a pattern takes as long as drawing this many rows
 _OF_RIGHT_ROWS = {"accuracy", "micro_f1"}  # metrics that depend only on which predictions are right
 BLOCK_SIZE = 60_000  # counts in a block of draws x patterns, whose arrays fit a core's cache
 
@@ -135,7 +135,7 @@ def score_draws(
 ) -> dict[str, Floats]:
     """Score `draws` lines of counts: metric to (S, draws).
 
-    Blocks are drawn and scored side by side, each from a stream of its own: the numbers are the same on any machine.
+    Blocks are drawn and scored side by side, each from its own seed stream: the numbers are the same on any machine.
     """
     block = max(1, BLOCK_SIZE // len(split.labels))
     sizes = [min(block, draws - at) for at in range(0, draws, block)]

@@ -48,10 +48,10 @@ def judge_published(
     mean: bool = False,
     deviation: float | None = None,
 ) -> Verdict:
-    """Compare our seeds' scores with one published number, in the same units; docs/report.md says why in this way.
+    """Compare our seeds' scores with one published number, in the same units; docs/report.md explains why.
 
-    The number, which is rounded by at most `rounding`, is the median, or the mean, of so many `runs`. It should lie in
-    the interval that our seeds predict for runs like those. Their noise is taken to be ours, unless the source states
+    The number, which is rounded by at most `rounding`, is the median, or the mean, of `runs` runs. It should lie in the
+    interval that our seeds predict for runs like those. Their noise is taken to be ours, unless the source states
     the standard deviation of two runs or more: then the interval is that of Welch's two-sided test, and the reason
     gives it for the difference of the means.
 
@@ -138,7 +138,7 @@ def describe_degenerate(
         return None
     if {*metrics} <= {*CORRELATIONS}:
         return "below chance: predictions and labels are not correlated"
-    return f"no better than always the most frequent label ({100 * baseline:.1f})"
+    return f"no better than the most frequent label ({100 * baseline:.1f})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,7 @@ class Snapshot:
     metadata: Mapping[str, Any]  # everything that is not a tensor, as JSON
 
     def part(self, prefix: str) -> dict[str, Tensor]:
-        """Return the tensors whose names begin so, under the rest of their names."""
+        """Return the tensors whose names begin with `prefix`, under the rest of their names."""
         return {name[len(prefix) :]: value for name, value in self.tensors.items() if name.startswith(prefix)}
 
 
@@ -126,7 +126,7 @@ class SnapshotStore:
             "head.classifier": "whole.classifier",
             "head": "whole.classifier",
         }
-        # Today's names go on with `whole.` there.
+        # Today's names have `whole.` in that place.
         before = re.compile(rf"^((?:model|selected|optimizer\.\w+)\.)({'|'.join(map(re.escape, renamed))})(?=\.)")
         of_today = {before.sub(lambda old: old[1] + renamed[old[2]], name): value for name, value in tensors.items()}
         return Snapshot(step=step, tensors=of_today, metadata=metadata)
@@ -141,7 +141,7 @@ def products_of_newest(folder: Path) -> str:
 
 
 def check_tensors(snapshot: Snapshot, begun: Mapping[str, Tensor], *, selected: bool) -> None:
-    """Refuse, by a ValueError, tensors that no training comes to which began with those of `begun`.
+    """Refuse, by a ValueError, tensors that no training which began with those of `begun` can reach.
 
     A weight has a state of the optimizer from its first gradient on: one that has none is as it was. `selected`:
     whether there must be a second copy of every weight, that of the best epoch.
@@ -166,10 +166,10 @@ def check_tensors(snapshot: Snapshot, begun: Mapping[str, Tensor], *, selected: 
             fits = same is not None and (value.shape, value.dtype) == (same.shape, same.dtype)
             fits = fits and bool((value.isfinite() & (value >= lowest)).all())
         if not fits or name not in like:
-            raise ValueError(f"its tensor {name} is none that this training can have come to")
+            raise ValueError(f"its tensor {name} is not one that this training can have reached")
 
 
-class SelectionFacts(TypedDict):
+class SelectionMetadata(TypedDict):
     """What a snapshot says of a selection, whose best weights are among its tensors."""
 
     epoch: int  # of these weights, from 1; 0 before the end of the first
@@ -188,11 +188,11 @@ class BestEpoch:
         """
         self._model, self._score, self._patience = model, score, patience
         self._weights = dict[str, Tensor]()  # on the CPU: a device may have no room for them
-        self.epoch, self.step, self.scores = 0, 0, list[float | None]()  # as in `SelectionFacts`
+        self.epoch, self.step, self.scores = 0, 0, list[float | None]()  # as in `SelectionMetadata`
 
     @property
     def selected(self) -> dict[str, Any]:
-        """`SelectionFacts` of the epochs so far, of which there is one or more, and the `score` of the best."""
+        """`SelectionMetadata` of the epochs so far, of which there is one or more, and the `score` of the best."""
         best = self.scores[self.epoch - 1]
         return {"epoch": self.epoch, "step": self.step, "score": best, "scores": [*self.scores]}
 
@@ -211,13 +211,13 @@ class BestEpoch:
 
     def add_to(self, snapshot: Snapshot) -> Snapshot:
         """Return the snapshot with the state of the selection added, for `restore`."""
-        own: SelectionFacts = {"epoch": self.epoch, "step": self.step, "scores": self.scores}
+        own: SelectionMetadata = {"epoch": self.epoch, "step": self.step, "scores": self.scores}
         tensors = {**snapshot.tensors, **{f"selected.{name}": value for name, value in self._weights.items()}}
         return dataclasses.replace(snapshot, tensors=tensors, metadata={**snapshot.metadata, "selection": own})
 
     def restore(self, snapshot: Snapshot) -> None:
         """Continue from what `add_to` stored."""
-        own: SelectionFacts = snapshot.metadata["selection"]
+        own: SelectionMetadata = snapshot.metadata["selection"]
         self.epoch, self.step, self.scores = own["epoch"], own["step"], [*own["scores"]]
         self._weights = snapshot.part("selected.")
 

@@ -24,7 +24,7 @@ _LEFT = "glue-bench-left"  # key of the launcher's store under which the first p
 _BETWEEN_GPUS = timedelta(minutes=2)  # after which NCCL gives up a sum: it ends the process, since it cannot raise
 _PATIENCE = 10.0  # seconds that the first process has to write its record and end
 _FOR_PEERS = timedelta(minutes=5)  # the longest wait for the other processes
-_QUIET = 3.0  # seconds of it without a word
+_QUIET = 3.0  # seconds before it is announced
 _MOST = 100_000  # processes
 
 logger = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ class Processes:
 
     @classmethod
     def from_environment(cls) -> "Processes":
-        """Read the variables that torchrun sets; a single process if one is missing, a UsageError if one cannot be."""
+        """Read the variables that torchrun sets; a single process if one is missing, a UsageError if one is invalid."""
         if not {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys():
             return ALONE
         if (count := _read_number("WORLD_SIZE", range(1, _MOST + 1))) == 1:

@@ -82,15 +82,15 @@ class TorchAdamW:
         self._fused, self._on_gpu = kinds <= {"cpu", "cuda"}, kinds == {"cuda"}
         how: dict[str, Any] = {"betas": settings.betas, "eps": settings.epsilon, "fused": self._fused}
         self.torch = torch.optim.AdamW(groups, lr=settings.learning_rate, capturable=self._on_gpu, **how)
-        # torch warns of updates outside of a graph, which are meant.
+        # torch warns of updates outside of a graph, which are intended here.
         self.torch._warned_capturable_if_run_uncaptured = True
 
-    def zero(self, *, parts: int = 1) -> None:  # noqa: ARG002
+    def zero(self, *, micro_batches: int = 1) -> None:  # noqa: ARG002
         """Prepare the gradients of an update, made of this many micro-batches: zero or absent."""
         self.torch.zero_grad()
 
     def settle(self) -> None:
-        """Bring all weights up to date, which nothing but training may rely on before; here they always are."""
+        """Bring all weights up to date, before anything but training reads them; here they always are."""
 
     def apply(self, scalars: Tensor) -> Tensor:
         """Clip and make an update; return the gradient's norm before clipping, a scalar on the device.
@@ -139,7 +139,7 @@ class LoweredAdamW(TorchAdamW):
         with torch.autocast(next(iter(self.low.values())).device.type, enabled=False):
             return torch.func.functional_call(self._model, self.low, (batch,))  # type: ignore[no-any-return]
 
-    def zero(self, *, parts: int = 1) -> None:  # noqa: ARG002
+    def zero(self, *, micro_batches: int = 1) -> None:  # noqa: ARG002
         """Copy the float32 weights too, which the update before, a snapshot or a selected epoch may have changed."""
         for weight in self.low.values():
             weight.grad = None

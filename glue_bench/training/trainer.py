@@ -23,7 +23,7 @@ from glue_bench.models.classifier import Classifier
 from glue_bench.models.packing import Rows
 from glue_bench.models.placement import Layout, Placement, is_out_of_memory, release_memory
 from glue_bench.reading import conform
-from glue_bench.training.checkpoint import BestEpoch, SelectionFacts, Snapshot, SnapshotStore, check_tensors
+from glue_bench.training.checkpoint import BestEpoch, SelectionMetadata, Snapshot, SnapshotStore, check_tensors
 from glue_bench.training.course import SeedStreams, StepReport, dropout_seed
 from glue_bench.training.distributed import ALONE, Processes
 from glue_bench.training.optimizer import Labels
@@ -76,7 +76,7 @@ def fit(
     Args:
         labels: (n,) class codes or scores.
         history: gets a line every `log_every` updates, as they happen, so that a run that stops early keeps them.
-        on_step: called after every update on a CPU, and every `log_every` on a GPU, there for the line before.
+        on_step: called after every update on a CPU, and every `log_every` on a GPU, there with the line before.
         snapshots: where to write one when it is due, and before stopping; only the first process has them.
         signals: if one process gets one, all stop. On a GPU they are checked every `log_every` updates.
         selection: scores every epoch, and may end training; the model ends with the weights that it chose.
@@ -105,7 +105,7 @@ def fit(
     return keeper.result()
 
 
-class _Facts(TypedDict):
+class _Metadata(TypedDict):
     """The metadata of a snapshot."""
 
     parts: int
@@ -114,7 +114,7 @@ class _Facts(TypedDict):
     seconds: float
     history: list[StepReport]
     resumed_at: list[int]
-    selection: NotRequired[SelectionFacts]
+    selection: NotRequired[SelectionMetadata]
 
 
 @dataclass(kw_only=True)
@@ -174,28 +174,28 @@ class _Keeper:
             signals.obey(f" after update {updates.done} of {updates.total}{kept}")
 
     def _check(self, snapshot: Snapshot, fresh: Snapshot) -> None:
-        """Refuse what this training, which begins as `fresh`, cannot come to."""
-        facts, step, updates, total = snapshot.metadata, snapshot.step, self.updates, self.updates.total
-        conform(_Facts, facts, where="")
+        """Refuse a snapshot that this training, which begins as `fresh`, could not have reached."""
+        metadata, step, updates, total = snapshot.metadata, snapshot.step, self.updates, self.updates.total
+        conform(_Metadata, metadata, where="")
         begun, ended = updates.epochs_after(step)
         ended = ended if self.selection else 0  # that were scored
         check_tensors(snapshot, fresh.tensors, selected=ended > 0)
-        if self.selection and "selection" not in facts:
+        if self.selection and "selection" not in metadata:
             raise ValueError("its selection is missing")
-        own = facts.get("selection", {"epoch": 0, "step": 0, "scores": []})
+        own = metadata.get("selection", {"epoch": 0, "step": 0, "scores": []})
         chosen = min(own["epoch"] * updates.per_epoch, total)
         counts: list[tuple[str, float, float, float]] = [
             ("step", step, 1, total),
-            ("loss_steps", facts["loss_steps"], 0, step),
-            ("parts", facts["parts"], 1, updates.settings.batch_size),
-            ("tokens", facts["tokens"], step, begun * updates.tokens_per_epoch),
-            ("seconds", facts["seconds"], 0, _LONGEST),
+            ("loss_steps", metadata["loss_steps"], 0, step),
+            ("parts", metadata["parts"], 1, updates.settings.batch_size),
+            ("tokens", metadata["tokens"], step, begun * updates.tokens_per_epoch),
+            ("seconds", metadata["seconds"], 0, _LONGEST),
             ("number of scores", len(own["scores"]), ended, ended),
             ("selection.epoch", own["epoch"], min(1, ended), ended),
             ("selection.step", own["step"], chosen, chosen),
         ]
-        counts += [("resumed_at", each, 1, step) for each in facts["resumed_at"]]
-        for before, line in itertools.pairwise([{"step": 0}, *facts["history"]]):
+        counts += [("resumed_at", each, 1, step) for each in metadata["resumed_at"]]
+        for before, line in itertools.pairwise([{"step": 0}, *metadata["history"]]):
             counts += [("history", line["step"], before["step"] + 1, step)]
             counts += [("history's epoch", line["epoch"], 1, begun), ("history's steps", line["steps"], total, total)]
             counts += [(f"history's {key}", line[key], 0, sys.float_info.max) for key in _MEASURED]

@@ -110,17 +110,17 @@ class Updates:
         """Make the next update, on the rows `batch`, with a seed of dropout for this update and process.
 
         If memory is too small, this and later batches are split into twice as many micro-batches; on a GPU, which
-        others may use for a moment, only if it still is once all that is free was given back.
+        others may use for a moment, only if it still is after all free memory was given back.
         """
         retried = not self._placement.asynchronous
         while True:
-            parts = self._pack(batch, seed=seed)
-            if self.graphs and self.micro_batches == 1 and self.graphs.replay(parts[0], seed=seed):
+            packed = self._pack(batch, seed=seed)
+            if self.graphs and self.micro_batches == 1 and self.graphs.replay(packed[0], seed=seed):
                 break
             self._placement.seed(seed)
             try:
-                self.optimizer.zero(parts=len(parts))
-                loss = self._add_gradients(part.to(self._placement.device) for part in parts)
+                self.optimizer.zero(micro_batches=len(packed))
+                loss = self._add_gradients(each.to(self._placement.device) for each in packed)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error) or (retried and self.micro_batches >= len(batch[self._own])):
                     raise
@@ -150,13 +150,13 @@ class Updates:
         self.optimizer.zero()
         self._apply(self._add_gradients([packed]), packed.views()["scalars"])
 
-    def _add_gradients(self, parts: Iterable[Packed]) -> Tensor:
+    def _add_gradients(self, micro_batches: Iterable[Packed]) -> Tensor:
         """Add up the gradients of micro-batches; return the sum of their losses, on the device."""
         total = torch.zeros((), device=self._placement.device)
-        for part in parts:
-            views = part.views()
+        for micro_batch in micro_batches:
+            views = micro_batch.views()
             with self._placement.autocast():
-                logits = self._forward(self._rows.unpack(part))
+                logits = self._forward(self._rows.unpack(micro_batch))
             loss = self._loss(logits.float(), views["targets"], present=views["present"]) / views["count"][0]
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
@@ -256,7 +256,7 @@ class Updates:
         }
         whole = self.micro_batches == 1 and self.processes.count == 1
         layout = self._layout if whole else dataclasses.replace(self._layout, rows=None)
-        parts = []
+        packed = []
         for number, rows in enumerate(np.array_split(own, min(self.micro_batches, len(own))) if len(own) else ()):
             filled = layout.rows or len(rows)
             targets = np.full(filled, IGNORED, np.float32 if self._labels.dtype.kind == "f" else np.int32)
@@ -264,8 +264,8 @@ class Updates:
             present = (np.arange(filled) < len(rows)).astype(np.float32)
             own_seed = np.array([(seed + number) % 2**63], np.uint64).view(np.int32)
             extras = {"targets": targets, "present": present, "seed": own_seed, **common}
-            parts.append(self._rows.pack(rows, layout=layout, extras=extras))
-        return parts
+            packed.append(self._rows.pack(rows, layout=layout, extras=extras))
+        return packed
 
     def _numbers(self) -> list[float]:
         """Return the scalars of the next update, as an optimiser takes them."""

@@ -262,7 +262,7 @@ def test_an_encoder_without_a_limit_of_positions_takes_any_length(tiny_roberta: 
 
 
 @pytest.mark.parametrize("engine", ["flat", "padded"])
-def test_random_weights_depend_on_the_seed_alone_and_leave_the_global_stream(engine: str) -> None:
+def test_random_weights_depend_on_the_seed_alone_and_leave_the_global_seed_stream(engine: str) -> None:
     config = RobertaConfig(
         vocab_size=400, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, pad_token_id=1
     )

@@ -175,7 +175,7 @@ def test_adamw_is_torchs_in_float64(limit: float) -> None:
     for update in range(1, 7):
         words = torch.randint(20 if update < 3 else 8, batch.input_ids.shape, generator=generator, dtype=torch.int32)
         sort_by_word(batch, words)
-        ours.zero(parts=2 if update == 4 else 1)
+        ours.zero(micro_batches=2 if update == 4 else 1)
         if classifier.before:
             classifier.before(batch)
         for name, parameter in exact.items():
@@ -236,7 +236,7 @@ def test_a_state_is_restored_under_the_names_of_torchs_optimiser() -> None:
     model = make(ROBERTA)
     classifier, first = optimiser(model)
     second = FlatAdamW(classifier, SETTINGS, updates=600)
-    first.zero(parts=2)
+    first.zero(micro_batches=2)
     classifier.weights.gradient.fill_(0.5)
     first.apply(torch.tensor([1e-3, 0.1, 0.02]))
     state = first.state()

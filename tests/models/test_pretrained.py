@@ -92,7 +92,7 @@ def test_a_folder_with_a_sentencepiece_vocabulary_alone_has_a_tokenizer(tiny_rob
         ("model.safetensors.part", b"", "(model.safetensors.part is an unfinished download; download it again)"),
         (".cache/huggingface/download/a1.incomplete", b"", "download/a1.incomplete is an unfinished download;"),
         ("pytorch_model.bin", b"", "or, for a pytorch_model.bin, encoder.allow_bin=true"),
-        ("pytorch_model.bin", b"", "(pytorch_model.bin is no safetensors file; load and save it with transformers'"),
+        ("pytorch_model.bin", b"", "(pytorch_model.bin is not a safetensors file; load and save it with transformers'"),
         ("tf_model.h5", b"", "only a model that transformers' save_pretrained wrote to safetensors is loaded"),
     ],
 )
@@ -189,7 +189,7 @@ def test_a_configuration_of_a_decoder_is_refused(key: str, tiny_bert: Path, tmp_
 
 
 @pytest.mark.parametrize("kind", ["int8", "uint8", "bool", "complex64", "float8_e4m3fn", "int64", "int8 in a bin"])
-def test_weights_that_are_no_plain_floating_point_numbers_are_refused(
+def test_weights_that_are_not_plain_floating_point_numbers_are_refused(
     kind: str, tiny_bert: Path, tmp_path: Path
 ) -> None:
     folder, bare = Path(shutil.copytree(tiny_bert, tmp_path / "encoder")), kind.partition(" ")[0]

@@ -50,13 +50,13 @@ def test_weights_that_lack_a_layer_are_refused(tiny_roberta: Path, tmp_path: Pat
         (b"\x00" * 100, DAMAGED),
         (b"<!DOCTYPE html><title>404</title>", DAMAGED),
         (b"", DAMAGED),
-        ({"model_type": "BERT"}, "knows no model_type BERT, "),
+        ({"model_type": "BERT"}, "does not know model_type BERT, "),
         ({"model_type": "RoBERTa", "transformers_version": "4.1"}, "; did you mean roberta?"),
         (
             {"model_type": "superbert", "transformers_version": "31.0.1"},
-            ", which 31.0.1 has saved (if later: pip install --upgrade transformers)",
+            ", which 31.0.1 saved (if later: pip install --upgrade transformers)",
         ),
-        ({"model_type": "qqqq", "transformers_version": [7]}, "knows no model_type qqqq"),
+        ({"model_type": "qqqq", "transformers_version": [7]}, "does not know model_type qqqq"),
         (
             {"model_type": "superbert", "auto_map": NEW_CODE},
             "needs Python code of its own (auto_map), which is never run",
@@ -66,7 +66,7 @@ def test_weights_that_lack_a_layer_are_refused(tiny_roberta: Path, tmp_path: Pat
         ({"hidden_act": "hypergelu"}, "its weights cannot be loaded (KeyError: 'hypergelu')"),
         ({"num_hidden_layers": 1}, "its weights have layers that config.json lacks: encoder.layer.1."),
         ({"num_hidden_layers": 3}, "its weights lack encoder.layer.2."),
-        ({"vocab_size": 40}, "other sizes in the weights than by config.json: "),
+        ({"vocab_size": 40}, "sizes in the weights that differ from config.json: "),
     ],
 )
 def test_damaged_files_and_other_models_are_one_line_with_the_reason(
@@ -120,7 +120,7 @@ def put_tensor(folder: Path, source: Path, changes: dict[str, torch.Tensor]) -> 
             "NaN or infinite weights: embeddings.LayerNorm.weight",
         ),
         ({"encoder.layer.5.output.dense.bias": torch.zeros(32)}, "layers that config.json lacks: encoder.layer.5"),
-        ({"embeddings.position_embeddings.weight": torch.zeros(64, 32)}, "other sizes in the weights than by config"),
+        ({"embeddings.position_embeddings.weight": torch.zeros(64, 32)}, "sizes in the weights that differ from"),
     ],
 )
 def test_weights_that_do_not_fit_their_configuration_are_an_input_error_with_the_reason(

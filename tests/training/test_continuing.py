@@ -227,7 +227,7 @@ def assert_starts_anew(tiny_roberta: Path, snapshots: Path, *, message: str, log
 
 
 @pytest.mark.parametrize("message", COUNTS)
-def test_counts_that_no_training_comes_to_are_named_and_the_training_starts_anew(
+def test_counts_that_no_training_can_reach_are_named_and_the_training_starts_anew(
     message: str, tiny_roberta: Path, kept: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (folder,) = shutil.copytree(kept, tmp_path / "kept").glob("step-*")
@@ -249,7 +249,7 @@ def test_a_snapshot_under_another_name_is_not_used(
 
 
 @pytest.mark.parametrize("name", TENSORS)
-def test_tensors_that_no_training_comes_to_are_named_and_the_training_starts_anew(
+def test_tensors_that_no_training_can_reach_are_named_and_the_training_starts_anew(
     name: str, tiny_roberta: Path, kept: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (folder,) = shutil.copytree(kept, tmp_path / "kept").glob("step-*")

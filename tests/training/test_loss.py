@@ -1,4 +1,4 @@
-"""Label smoothing and class weights, beside computations by hand, in one part or several."""
+"""Label smoothing and class weights, beside computations by hand, in one micro-batch or several."""
 
 import math
 from pathlib import Path
@@ -54,7 +54,7 @@ def test_a_class_without_training_rows_gets_no_weight() -> None:
     assert loss.weights.tolist() == pytest.approx([3 / (3 * 2), 0.0, 1.0])
 
 
-def test_a_weighted_batch_in_parts_is_the_whole_batch(quiet_roberta: Path) -> None:
+def test_a_weighted_batch_in_micro_batches_is_the_whole_batch(quiet_roberta: Path) -> None:
     labels = (np.arange(19) % 5 == 0).astype(np.int64)
     weighted = {"class_weights": "balanced", "label_smoothing": 0.1}
     encoded = encoded_of([5 + row for row in range(19)], seed=4, pad_id=1)

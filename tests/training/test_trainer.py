@@ -155,7 +155,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_history(tiny_robe
     assert len(history) < 13
 
 
-def test_logits_that_are_not_finite_are_no_prediction(tiny_roberta: Path) -> None:
+def test_logits_that_are_not_finite_are_not_a_prediction(tiny_roberta: Path) -> None:
     model = load_classifier(tiny_roberta, outputs=2, head_seed=1)
     with torch.no_grad():
         next(model.parameters()).fill_(math.nan)
@@ -245,7 +245,7 @@ def test_batches_hold_every_row_once_in_an_order_given_by_the_seed() -> None:
     assert np.concatenate(list(length_sorted_batches(lengths, batch_size=3))).tolist() == [1, 3, 0, 2]
 
 
-def test_the_three_streams_of_a_seed_are_different_and_stable() -> None:
+def test_the_three_seed_streams_are_different_and_stable() -> None:
     assert dataclasses.asdict(SeedStreams.from_seed(1)) == {
         "head": 1835504127,
         "order": 1731038949,

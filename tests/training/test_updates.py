@@ -180,7 +180,7 @@ def test_each_shape_is_captured_at_its_third_update_and_replayed_from_then_on(
 
 
 @pytest.mark.parametrize("fails_at", [1, 2])
-def test_a_capture_that_fails_is_one_line_and_the_training_goes_on_without(
+def test_a_capture_that_fails_is_one_line_and_the_training_continues_without(
     fails_at: int, tiny_roberta: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     capture = Again(fails_at=fails_at)
