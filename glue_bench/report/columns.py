@@ -47,7 +47,7 @@ class TextTable:
         return any(line[place] for line in self.lines)
 
     def sentences(self, names: Collection[str]) -> list[str]:
-        """Write the cells of some columns as sentences, one for all rows of a task that say the same."""
+        """Write the cells of some columns as sentences, one for all rows of a task with the same cells."""
         places = [place for place, name in enumerate(self.headers) if name in names]
         found = dict[str, list[tuple[str, str]]]()  # task to the keys of each row and its words
         for row in self.rows:

@@ -42,7 +42,7 @@ class TaskComparison:
     difference: float  # of the medians
     low: float  # 95 % interval of the difference
     high: float
-    few_seeds: bool  # two seeds whose interval would leave what is possible: they say too little of training noise
+    few_seeds: bool  # two seeds whose interval exceeds the possible differences: too few to judge training noise
     p_rows: float  # from permuting the two encoders' predictions over rows
     p_value: float  # the larger of p_rows and the level at which the interval touches 0
     p_adjusted: float  # Holm, over the tasks of the comparison
@@ -57,7 +57,7 @@ class TaskComparison:
     note: str
 
     def times_as_fast(self, kind: Literal["eval_seconds", "train_seconds"]) -> float | None:
-        """Return how many times as fast the first is; None where that says nothing, as of one architecture."""
+        """Return how many times as fast the first is; None where that means nothing, as within one architecture."""
         ours, theirs = (getattr(cost, kind) for cost in (self.first_cost, self.second_cost))
         sizes = {self.first_cost.parameters, self.second_cost.parameters}
         return theirs / ours if self.alike and (len(sizes) > 1 or None in sizes) and ours and theirs else None

@@ -278,7 +278,7 @@ def read_baseline(path: Path) -> list[JsonRow]:
         raise InputError(f"--check {path}: cannot be read: {error.strerror or error}") from error
     except (ValueError, KeyError, TypeError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else error
-        raise InputError(f"--check {path}: not a report of `report --format json` ({reason})") from error
+        raise InputError(f"--check {path}: not written by `report --format json` ({reason})") from error
     return rows
 
 

@@ -45,7 +45,7 @@ def load_template(name: str) -> jinja2.Template:
 
 
 def write_notes(place: str, *about: object) -> list[str]:
-    """Write the notes of one place, which is a macro of notes.txt, about what that takes."""
+    """Write the notes of one place: a macro of notes.txt, with its arguments."""
     text = getattr(load_template("notes.txt").module, place)(*about)
     return [" ".join(note.split()) for note in text.split("\n\n") if note.strip()]
 
@@ -111,7 +111,7 @@ class Group:
 
     @property
     def order(self) -> tuple[int, str]:
-        """Its key among tasks: in the order of the model card, others after them."""
+        """Its sort key: tasks of the model card in the card's order, others after them."""
         return (CARD_TASKS.index(self.task) if self.task in CARD_TASKS else len(CARD_TASKS), self.task)
 
     @property
@@ -204,7 +204,7 @@ class Row(Group):
 
     @property
     def few_seeds(self) -> bool:
-        """Whether there are two seeds whose interval ends where scores end: they say too little of training noise."""
+        """Whether there are two seeds whose interval reaches a limit of the score: too few to judge training noise."""
         found = self.summary
         return len(self.seeds) == 2 and found is not None and (found.low in (0, -100) or found.high == 100)
 
@@ -265,7 +265,7 @@ class Row(Group):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Line:
-    """The rows of a section that share a setting, one a task, with their mean if all eight tasks are present."""
+    """The rows of a section that share a setting, one per task, with their mean if all eight tasks are present."""
 
     words: str  # what distinguishes the setting from the section's others; empty if there is one
     rows: Sequence[Row]

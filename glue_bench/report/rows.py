@@ -101,7 +101,7 @@ def build_row(
 
 
 def _started_alike(run: Record) -> Record:
-    """Drop from a run's reasons that it started elsewhere: the published runs started there too."""
+    """Drop the reason that a run started elsewhere, since the published runs started there too."""
     reasons = [reason for reason in run.not_comparable_because if reason != started_from(run.init)]
     same = len(reasons) == len(run.not_comparable_because)
     return run if same else dataclasses.replace(run, comparable=not reasons, not_comparable_because=reasons)
@@ -167,7 +167,7 @@ def keep_numbers(
 ) -> Numbers:
     """Return what `compute` makes of the predictions of `splits`; call it only if the cache folder has no answer.
 
-    `words` are whatever else the numbers depend on, first a name of the computation.
+    `words` are all else that the numbers depend on, the name of the computation first.
     """
     known = [_KEPT_VERSION, np.__version__, *words]
     known += [(name, split.labels.shape, split.predictions.shape) for name, split in splits.items()]
@@ -207,7 +207,7 @@ def _judge(
     if verdict.kind != verdicts.REPRODUCED or not degenerate:
         return verdict
     reason = f"{degenerate} of {len(values)} seeds {'is' if degenerate == 1 else 'are'} degenerate"
-    return dataclasses.replace(verdict, kind=verdicts.INCONCLUSIVE, reason=reason)  # it is their spread that reaches it
+    return dataclasses.replace(verdict, kind=verdicts.INCONCLUSIVE, reason=reason)  # their spread widens the interval
 
 
 def _summarise(values: Sequence[float], interval: tuple[float, float] | None) -> ScoreSummary:

@@ -132,7 +132,7 @@ class Experiment:
                 self.store.keep_failure(self.request, error, history=self.history, **self.facts)
             raise
         self.store.discard_snapshots(record)
-        with contextlib.suppress(OSError):  # the result is kept, whatever is there
+        with contextlib.suppress(OSError):  # the result is kept even if this fails
             (self.folder / "error.log").unlink()  # of an earlier attempt
         return record
 
@@ -157,7 +157,7 @@ class Experiment:
     def _prepare(self) -> BestEpoch | None:
         """Read everything; return what chooses among the epochs, None to keep the last.
 
-        The run itself must not hold that, which holds the run: the model would stay in memory after its end.
+        The run itself must not keep it, since it refers to the run: the model would stay in memory after the run.
         """
         config, trainer, task = self.config, self.config.trainer, self.config.task
         exact, at, by = trainer.deterministic, self.processes.local_rank, trainer.products
@@ -320,7 +320,7 @@ class Experiment:
         return logits, decide(logits, regression=self.config.task.regression)
 
     def score_on(self, every: Mapping[str, Rows]) -> float:
-        """Return the task's score with the current weights; rows that are alone stand for every split."""
+        """Return the task's score with the current weights; if there is one set of rows, it stands for every split."""
         from glue_bench.tasks.metrics import score_predictions
 
         task, scores = self.config.task, dict[str, dict[str, float]]()

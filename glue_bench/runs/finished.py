@@ -39,7 +39,7 @@ class FinishedRun:
 
     @property
     def has_model(self) -> bool:
-        """Whether it kept a model; what lies in the place of one that it cannot have is none."""
+        """Whether it kept a model; a file in that place does not count if the run cannot have one."""
         return not self.record.keeps_adapter and (self.model_folder / "model.safetensors").is_file()
 
     @property
@@ -113,7 +113,7 @@ def check_weights(run: FinishedRun) -> Path:
         why = f"do not belong to the run's record: their SHA-256 is {found}, the record's model_sha256 {known}"
         raise InputError(f"{folder / 'model.safetensors'}: these weights {why}. {again}")
     if not has_tokenizer(folder):
-        missing = "no tokenizer.json and no vocabulary file, so nobody can use these weights"
+        missing = "no tokenizer.json and no vocabulary file, so these weights cannot be used"
         raise InputError(f"{folder}: {missing}. {again}")
     return folder
 
@@ -156,7 +156,7 @@ def repeating_words(record: Record, *, private: bool) -> list[str]:
 def sweep_words(record: Record, defaults: Defaults, *, seeds: Sequence[int]) -> list[str]:
     """Return the words after `glue-bench sweep` that repeat the record's run with all seeds in RESULTS_DIR.
 
-    Defaults are left out; values of how a run executes are included.
+    Defaults are left out; values that say how a run executes are included.
     """
     usual = {key: getattr(defaults.trainer, key) for key in keys_of(TrainerConfig, "rounding", "execution")}
     lists = [f"tasks=[{record.task}]", f"seeds=[{','.join(map(str, seeds))}]"]
@@ -176,7 +176,7 @@ def _words(
     shipped = defaults.encoders.get(str(encoder.get("name"))) if defaults else None
     values, any_revision = dict[str, Any](encoder=encoder.get("name")), {"revision": None}
     if shipped is None or dataclasses.asdict(shipped) | any_revision != {"allow_bin": False, **encoder} | any_revision:
-        # Its name does not mean the same any more, or never did. Older records lack allow_bin.
+        # Its name no longer means the same encoder, or never did. Older records lack allow_bin.
         place = next((key for key in ("hub_id", "package") if encoder.get(key)), "path")
         values = {"encoder": "custom", "encoder.name": record.encoder["name"], f"encoder.{place}": encoder[place]}
         values |= {"encoder.allow_bin": True} if encoder.get("allow_bin") else {}

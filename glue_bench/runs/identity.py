@@ -33,7 +33,7 @@ class RunRequest:
     run_id: str  # seed and 12 hex digits: a folder name
     inputs: Inputs  # as they were when the run was planned
     starts: "tuple[RunRequest, ...]" = ()  # the run whose encoder this one starts from, or those it chooses it from
-    shape: Mapping[str, bool] | None = None  # of a run with an id of before: as in `identify`
+    shape: Mapping[str, bool] | None = None  # of a run with an id of earlier versions: as in `identify`
 
     @property
     def place(self) -> tuple[str, str, str]:
@@ -113,7 +113,7 @@ def identify(
 ) -> RunRequest:
     """Make the request for a run on known inputs; reads no file.
 
-    `shape` is for the id that a cell of a grid had before it was the same run as a plain one: `cell_shape` of the cell.
+    `shape`, the cell's `cell_shape`, gives the id that a cell of a grid had before it was the same run as a plain one.
     """
     name, task = encoder_name(config.encoder), config.task
     chooses = len(task.metrics) > 1 and not task.conventions  # what a selection goes by, where conventions do not say
@@ -154,7 +154,7 @@ def init_kind(init: str) -> str:
 
 
 def cell_shape(config: Mapping[str, Any]) -> dict[str, bool]:
-    """Return what the id of a cell was made from before: its keys, and whether each value is outside of the grid."""
+    """Return what earlier versions made a cell's id from: its keys, and whether each value is outside of the grid."""
     changes = config.get("recipe_changes") or {}
     return {key: key in changes for key in sorted(config.get("cell") or {})}
 

@@ -217,7 +217,7 @@ def _judge(path: Path | None, *, dead: int | None = None) -> tuple[str, Owner]:
 
 
 def _read(path: Path) -> Owner:
-    """Read a lease, which is `_UNKNOWN` once it is released; a ValueError if it is half written, or is no lease."""
+    """Read a lease, which is `_UNKNOWN` once it is released; a ValueError if it is half written, or is not a lease."""
     content = read_json(path)
     if content == {"released": True}:
         return _UNKNOWN
@@ -267,7 +267,7 @@ def _generations(folder: Path) -> dict[int, Path]:
 
 
 def _write(path: Path, content: dict[str, object], *, mode: str = "r+b") -> None:
-    """Rewrite in place: a file that somebody has removed must never come back. With mode xb, make it whole or not."""
+    """Rewrite in place: a file that somebody has removed must never come back. Mode xb makes it whole or not."""
     with open(path, mode) as stream:  # noqa: PTH123 - Path.open has no type for a mode that varies
         try:
             stream.write(json.dumps(content).encode().ljust(_BYTES))

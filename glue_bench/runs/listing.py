@@ -72,7 +72,7 @@ class Filters(tuple[_Filter, ...]):
         return cls(_read_word(word, others) for word in words)
 
     def fits(self, facts: Mapping[str, Any]) -> bool:
-        """Check facts as `facts_of` returns them; a fact that is unknown, an empty text, fits no filter."""
+        """Check facts as `facts_of` returns them; an unknown fact, an empty text, fits no filter."""
         return all(each.fits(facts) for each in self)
 
     def choose_records(self, records: Iterable[Record], *, place: Path) -> list[Record]:
@@ -80,7 +80,7 @@ class Filters(tuple[_Filter, ...]):
         return self.choose([(record, facts_of(record)) for record in records], place=place)
 
     def choose(self, every: Sequence[tuple[_Run, Mapping[str, Any]]], *, place: Path) -> list[_Run]:
-        """Return the runs of the results folder `place` that fit; each is given with its facts, as of `facts_of`.
+        """Return the runs of the results folder `place` that fit; each is given with its facts (see `facts_of`).
 
         A UsageError if there are runs, and none fits; it lists the values that there are.
         """
@@ -184,7 +184,7 @@ def list_runs(store: RunStore, filters: Filters) -> list[RunRow]:
 
 
 def _tell_apart(records: Mapping[Any, Record]) -> dict[Any, dict[str, Any]]:
-    """Return what distinguishes the settings of each encoder and task, in whose order the records are, by their key."""
+    """Return, by key, what distinguishes the settings of each encoder and task; records come in that order."""
     found = dict[Any, dict[str, Any]]()
     for _, own in itertools.groupby(records, key=lambda key: records[key].place[:2]):
         keys = [*own]

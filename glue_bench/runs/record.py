@@ -106,7 +106,7 @@ class Record:
 
     @property
     def lack(self) -> str:
-        """What there was too little of, memory or disk, if that made it fail: the same command repeats it."""
+        """What ran out, memory or disk, if that made it fail: then the same command repeats it."""
         return lack_in(self.error or "") if self.status == "failed" else ""
 
     @property

@@ -39,7 +39,7 @@ class Setting:
     """A run's configuration without its seed. Runs of one setting may be averaged.
 
     Equal settings agree in every field but `grid`: the same cell may belong to a narrower and to a wider grid.
-    Unknown values are empty, as in a run that failed before it had read its inputs; None is no fact.
+    Unknown values are empty, as in a run that failed before it had read its inputs; None: there is no such value.
     """
 
     encoder: str
@@ -225,12 +225,12 @@ def sort_place(values: Mapping[str, Any]) -> list[tuple[bool, bool, bool, float,
 
 
 def short_name(name: str) -> str:
-    """Return the last part of a key, as columns name it; all of one of peft's, which may be the trainer's, too."""
+    """Return the last part of a key, as columns name it; all of a peft key: its last part may be a trainer key."""
     return name if name.startswith("peft.") else name.rpartition(".")[2]
 
 
 def show_value(value: Any) -> str:
-    """Write a value for people, such that a command takes it: small numbers as 1e-4."""
+    """Write a value for people, in a form that a command accepts: small numbers as 1e-4."""
     if isinstance(value, float) and 0 < abs(value) < 0.001:
         return re.sub(r"\.?0*e-0?", "e-", f"{value:e}")
     return override_value(value) if not isinstance(value, str) else value

@@ -112,8 +112,8 @@ class RunStore:
     ) -> Record:
         """Write the record of a run that did not finish, and the traceback of an unforeseen error.
 
-        A finished record is never replaced by a later failure: then the finished record is returned. What is known of
-        the run so far are `facts`, besides `request_facts`, and the lines of its `history`. May raise a DiskError.
+        A finished record is never replaced by a later failure: then the finished record is returned. `facts`, besides
+        `request_facts`, and the lines of `history` are what is known of the run so far. May raise a DiskError.
         """
         traceback.clear_frames(error.__traceback__)  # what they hold may be what memory ran out for
         folder, known = self.folder(*request.place), self.load(*request.place)
@@ -145,7 +145,7 @@ class RunStore:
     def leftovers(self, record: Record) -> list[Path]:
         """Return what killed processes left beside a result: snapshots, unfinished files, logs in progress and leases.
 
-        What is newer than the result is none: a run repeated to keep its model may be at work, or resume.
+        Files newer than the result do not count: a run repeated to keep its model may be at work, or may resume.
         """
         folder, history = self.folder(*record.place), self.folder(*record.place) / "history.jsonl"
         # The history is written once, just before the record.

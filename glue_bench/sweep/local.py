@@ -1,4 +1,4 @@
-"""Worker processes on this machine, one per run, so that whatever ends one ends no other. Knows no torch."""
+"""Worker processes on this machine, one per run, so that whatever ends one spares the others. Knows no torch."""
 
 import contextlib
 import importlib
@@ -116,7 +116,7 @@ def warm_up() -> None:
 
 
 def _load_here() -> None:
-    """Load what the server has to; whatever it cannot load is an error here, too, and not the end of a server alone."""
+    """Load what the server must load: what fails is then an error here, and not only the end of the server."""
     for name in _PRELOADED:
         importlib.import_module(name)
 
@@ -283,7 +283,7 @@ class _Driver:
 def gpus_for(device: str, count: Callable[[], int]) -> Sequence[str | None]:
     """Return the GPUs for runs with trainer.device=`device`, as CUDA_VISIBLE_DEVICES names them.
 
-    None is the one that the runs' configuration names. `count` counts those that torch sees, and is called only where
+    None: the one that the runs' configuration names. `count` counts those that torch sees, and is called only where
     that matters.
     """
     if device not in ("auto", "cuda"):

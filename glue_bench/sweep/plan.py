@@ -63,8 +63,8 @@ class Plan:
 def plan_runs(requests: Sequence[RunRequest], store: RunStore, *, retry_failed: bool) -> Plan:
     """Look up every request in the store, and the parents of those that are missing. Writes nothing.
 
-    What failed for lack of room counts as missing; with `retry_failed`, all that failed or diverged, but for what would
-    diverge again in the same way.
+    What failed for lack of memory or disk counts as missing; with `retry_failed`, so does all that failed or diverged,
+    except what would diverge again in the same way.
     """
     requests = find_earlier(requests, store)
     # By run id, parents before their first child. A run that is also a parent keeps its model.
@@ -198,7 +198,7 @@ def write_plan(path: Path, plan: Plan, *, estimates: Mapping[str, Estimate]) -> 
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             known = [parse_json(line)["run_id"] for line in read_text(path).splitlines()]
         if known != [request.run_id for request in plan.requests]:
-            raise UsageError(f"--plan {path}: exists, is no plan of these runs, and is kept; name another file")
+            raise UsageError(f"--plan {path}: exists and is not a plan of these runs, so it is kept; name another file")
     lines, seconds = list[str](), {run_id: round(estimate.seconds) for run_id, estimate in estimates.items()}
     for index, request in enumerate(plan.requests):
         facts = {"index": index, "title": request.title, "state": plan.state(request)}
@@ -244,7 +244,7 @@ def _request_from(facts: Mapping[str, Any]) -> RunRequest:
     conform(_Line, facts, where="the line")
     starts = tuple(_request_from(start) for start in facts.get("starts") or filter(None, [facts["parent"]]))
     config = config_from_facts(facts["config"])
-    shape = facts["shape"] if "shape" in facts else cell_shape(facts["config"])  # a plan of before has ids of before
+    shape = facts["shape"] if "shape" in facts else cell_shape(facts["config"])  # as in old plans
     request = identify(config, facts["inputs"], starts=starts, shape=shape)
     for key in _COPIED:
         if getattr(request, key) != facts[key]:

@@ -1,7 +1,7 @@
 """Runs that share a GPU. While one prepares or evaluates, others train; the kernels of several fill a large GPU better.
 
 Processes take turns on a GPU unless NVIDIA's Multi-Process Service runs their kernels side by side: taking turns makes
-them slower in all (docs/performance.md), so without it a GPU has one run at a time. Knows no torch.
+them slower overall (docs/performance.md), so without it a GPU has one run at a time. Knows no torch.
 """
 
 import contextlib
@@ -31,8 +31,8 @@ _SECONDS = 20.0  # that one of NVIDIA's commands may take
 def runs_that_fit(work: Sequence[float], *, gpus: int) -> int:
     """Return how many runs each of `gpus` has room for: one where other processes use any, or nothing is known.
 
-    `work` is that of each run: so many at a time that the longest does not stay alone in the end, since a few train
-    faster beside each other than many.
+    `work` is that of each run. So few run at a time that the longest is not left alone at the end, since a few train
+    faster side by side than many.
     """
     printed = _output("nvidia-smi", "--query-gpu=memory.total,memory.used", "--format=csv,noheader,nounits") or ""
     try:
@@ -49,9 +49,9 @@ def side_by_side(runs: int, *, exact: bool = False, find_fault: Callable[[], str
     """Start the Multi-Process Service for several runs at a time, and end it afterwards; say whether they have it.
 
     Processes find it by environment variables; somebody else's is used as it is. Three runs or more get half of the
-    multiprocessors each, or a large kernel of one would keep the others' small ones waiting. Not where the bits of a
-    run must be `exact`ly those that it has alone: libraries choose their kernels by the number of multiprocessors.
-    Nor where `find_fault`, called with that share in the environment, says what would be computed wrongly.
+    multiprocessors each, or a large kernel of one would keep the others' small ones waiting. All get the
+    whole GPU if a run must be `exact`, the same to the bit as alone, since libraries choose kernels by the number of
+    multiprocessors, or if `find_fault`, called with that share in the environment, says what would be computed wrongly.
     """
     if runs < 2 or shutil.which(_CONTROL) is None:
         yield False

@@ -137,7 +137,7 @@ class Watch:
         write_plan(plan, Plan(requests=requests, missing=requests), estimates={})
         waits = [sum(run not in self._queue.records for run in request.ancestors) for request in requests]
         jobs = dict[str, str]()
-        for after in sorted({*waits}):  # a run waits for more others than those do that it waits for
+        for after in sorted({*waits}):  # a run waits for more runs than any of those that it waits for
             places = [place for place, others in enumerate(waits) if others == after]
             parents = [start.run_id for at in places for start in requests[at].starts]
             arrays = sorted({self._jobs[run_id].partition("_")[0] for run_id in parents if run_id in self._jobs})

@@ -88,7 +88,7 @@ def work(
             logger.debug("%s: %s", request.title, error, exc_info=not isinstance(error, GlueBenchError))
     pipe.send(*outcome)
     sys.stdout.flush()
-    keep_log(folder, os.getpid())  # the driver, which does so for one that was killed, may be gone
+    keep_log(folder, os.getpid())  # not left to the driver, which may be gone
 
 
 def keep_log(folder: Path, process: int | None) -> None:
@@ -106,7 +106,7 @@ def count_gpus() -> int:
 
 
 def find_fault(environment: Mapping[str, str]) -> str:
-    """Say why no run could train on some GPU in the driver's `environment`; empty if each could. Run it as above."""
+    """Say why runs could not train on some GPU in the driver's `environment`; empty if they could. Run it as above."""
     from glue_bench.models import placement
 
     os.environ.update(environment)

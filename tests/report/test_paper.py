@@ -61,7 +61,7 @@ def test_a_paper_gets_one_float_with_caption_label_and_note(
         assert_compiles(tmp_path)
 
 
-def test_the_paper_style_takes_one_metric_a_column_and_latex(store: RunStore, tmp_path: Path) -> None:
+def test_the_paper_style_takes_one_metric_per_column_and_latex(store: RunStore, tmp_path: Path) -> None:
     place, out = f"results_dir={store.root.parent}", tmp_path / "t.tex"
     words = ["report", "--format", "latex", "--style", "paper", "--out", str(out), place, "task!=sst2"]
     assert main(words) == 0

@@ -139,7 +139,7 @@ def test_an_encoder_with_one_published_row_has_no_second_table() -> None:
 
 
 @pytest.mark.parametrize(("hub_id", "shown"), [("FacebookAI/roberta-base", True), ("chandar-lab/NeoBERT", False)])
-def test_the_published_mean_stands_beside_ours_only_if_every_number_is_comparable(hub_id: str, shown: bool) -> None:
+def test_the_published_mean_is_shown_with_ours_only_if_every_number_is_comparable(hub_id: str, shown: bool) -> None:
     encoder = {"name": "mine", "hub_id": hub_id, "revision": "1"}
     report = build_report([make_record(task=task, encoder=encoder) for task in CARD_TASKS], PUBLISHED)
     ((_, published),) = means(report.sections[0])

@@ -48,7 +48,7 @@ def test_what_differs_is_a_column_sorted_by_its_value(four: RunStore) -> None:
     assert all(f"RTE    {rate} " in console for rate in ("1e-5", "3e-5", "1e-4", "3e-4"))
 
 
-def test_the_latex_headline_has_a_line_a_setting_and_mixes_none(four: RunStore) -> None:
+def test_the_latex_headline_has_one_line_per_setting_and_mixes_none(four: RunStore) -> None:
     report = build_report(four.load_all(), load_published(), store=four)
     latex = render_report(report, "latex")
     lines = [line.split(" & ") for line in latex.splitlines() if line.startswith("tiny (")]
@@ -168,7 +168,7 @@ def test_seeds_asked_for_as_a_cell_and_plainly_make_one_cell() -> None:
     runs = [grid_run(1e-5, 0.6, plain=True, seed=1), *(grid_run(1e-5, 0.7, seed=seed) for seed in (2, 3))]
     runs += [grid_run(3e-5, 0.65, seed=seed) for seed in (1, 2, 3)]
     old = [dataclasses.replace(run, setting_id="before", run_id=f"seed{run.seed}-before") for run in runs[:2]]
-    for found in (runs, [*runs, *old]):  # and the same values under an id of before are the same cell
+    for found in (runs, [*runs, *old]):  # and the same values under an id of an earlier version are the same cell
         rows = [row for row in build_report(found, []).sections[0].rows if row.cells]
         assert [(row.cells, row.seeds, row.median) for row in rows] == [(2, [1, 2, 3], approx(70))]
 

@@ -1,4 +1,4 @@
-"""A cell of a grid and a plain run with its values are one run; cells that were kept under ids of before are found."""
+"""A cell of a grid and a plain run with its values are one run; cells kept under ids of earlier versions are found."""
 
 import dataclasses
 import json
@@ -25,7 +25,7 @@ def configs_of(*words: str) -> list[RunConfig]:
 
 
 def requests_of(*words: str, seeds: tuple[int, ...] = (1,), before: bool = False) -> list[RunRequest]:
-    """Make the requests as now, or with the ids of before."""
+    """Make the requests as now, or with the ids of earlier versions."""
     found = [dataclasses.replace(config, seed=seed) for config in configs_of(*words) for seed in seeds]
     return [identify(each, INPUTS, shape=cell_shape(dataclasses.asdict(each)) if before else None) for each in found]
 
@@ -58,7 +58,7 @@ def test_a_cell_has_the_id_of_the_plain_run_with_its_values() -> None:
     ],
     ids=str,
 )
-def test_a_run_that_was_kept_as_a_cell_before_is_not_trained_again(
+def test_a_run_that_an_earlier_version_kept_as_a_cell_is_not_trained_again(
     kept: tuple[str, ...], asked: tuple[str, ...], tmp_path: Path
 ) -> None:
     store, before = RunStore(tmp_path), requests_of(*kept, before=True)
@@ -76,21 +76,21 @@ def test_what_is_not_known_keeps_its_own_id(tmp_path: Path) -> None:
     assert plan_runs(asked, store, retry_failed=False).missing == asked
 
 
-def test_other_seeds_of_a_cell_that_was_kept_before_share_its_setting(tmp_path: Path) -> None:
+def test_other_seeds_of_a_cell_that_an_earlier_version_kept_share_its_setting(tmp_path: Path) -> None:
     store, before = RunStore(tmp_path), requests_of(GRID, seeds=(1, 2, 3), before=True)
     keep(store, [each for each in before if each.config.seed < 3])
     plan = plan_runs(requests_of(GRID, seeds=(1, 2, 3)), store, retry_failed=False)
     assert [each.run_id for each in plan.missing] == [each.run_id for each in before if each.config.seed == 3]
 
 
-def test_failures_of_before_are_retried_in_their_place(tmp_path: Path) -> None:
+def test_failures_under_an_earlier_id_are_retried_in_their_place(tmp_path: Path) -> None:
     store, before = RunStore(tmp_path), requests_of(GRID, before=True)
     keep(store, before, status="failed", scores={}, error="x")
     assert plan_runs(requests_of(GRID), store, retry_failed=False).missing == []
     assert plan_runs(requests_of(GRID), store, retry_failed=True).missing == before
 
 
-def test_a_plan_of_now_and_one_of_before_name_the_same_runs(tmp_path: Path) -> None:
+def test_a_plan_of_an_earlier_version_names_the_same_runs(tmp_path: Path) -> None:
     store, before = RunStore(tmp_path / "results"), requests_of(GRID, before=True)
     keep(store, before[:1])
     plan = plan_runs(requests_of(GRID), store, retry_failed=False)
@@ -106,13 +106,13 @@ def test_a_plan_of_now_and_one_of_before_name_the_same_runs(tmp_path: Path) -> N
     assert [read_plan(tmp_path / "old.jsonl", line).run_id for line in (0, 1)] == [each.run_id for each in before]
 
 
-def test_runs_of_the_first_version_are_found_plainly_and_by_a_wider_grid(tmp_path: Path) -> None:
+def test_runs_of_the_first_version_are_found_as_plain_runs_and_by_a_wider_grid(tmp_path: Path) -> None:
     lay_out(tmp_path)
     place = f"results_dir={NAME}"
     words = ["task=sst2", "seed=1", *changed("trainer.learning_rate=2e-3")]
     code, _, errors = call("run", *words)
     assert (code, "already done, nothing to train" in errors) == (0, True), errors
     wider = ["task=sst2", "seed=1", "grid.learning_rate=[2e-3,3e-3,4e-3,5e-3]", *changed("trainer.learning_rate=")]
-    code, _, errors = call("sweep", "--dry-run", *wider)  # two cells of before, and a plain run
+    code, _, errors = call("sweep", "--dry-run", *wider)  # two cells of earlier versions, and a plain run
     assert (code, "4 runs: 3 done, 1 to run" in errors) == (0, True), errors
     assert call("report", place, "--cells", "task=sst2")[0] == 0

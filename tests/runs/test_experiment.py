@@ -282,7 +282,7 @@ def test_a_worker_that_lost_its_run_leaves_the_new_owners_snapshots_alone(
     assert records_in(tmp_path) == []
 
 
-def test_the_reason_of_a_score_of_0_that_is_none_stands_beside_it(
+def test_the_reason_of_a_0_for_an_undefined_score_is_shown_with_it(
     tiny_words: list[str], local_glue: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(local_glue, tmp_path / "data")

@@ -150,7 +150,7 @@ def test_links_in_a_run_are_removed_and_what_they_point_to_stays(store: RunStore
     ("folder", "file"),
     [("my notes", "thesis.txt"), ("seed9-abc", "thesis.txt"), ("seed9-", "history.jsonl"), ("seed", "record.json")],
 )
-def test_what_is_no_run_is_neither_listed_nor_removed(folder: str, file: str, store: RunStore) -> None:
+def test_what_is_not_a_run_is_neither_listed_nor_removed(folder: str, file: str, store: RunStore) -> None:
     path = store.folder("tiny", "cola", folder, file)
     path.parent.mkdir()
     path.write_text("{")

@@ -246,7 +246,7 @@ def test_a_lease_with_a_time_in_the_future_is_watched_and_then_taken_over(
     ],
     ids=lambda text: text[:30],
 )
-def test_a_file_that_is_no_lease_counts_by_its_age_and_never_ends_the_run(
+def test_a_file_that_is_not_a_lease_counts_by_its_age_and_never_ends_the_run(
     content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lease, "BEAT_SECONDS", 0.1)

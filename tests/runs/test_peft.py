@@ -176,7 +176,7 @@ def test_readers_tell_methods_apart_and_repeat_them() -> None:
     assert Setting.of(older) == Setting.of(old)
 
 
-def test_a_number_published_for_a_method_is_held_against_runs_with_it_only() -> None:
+def test_a_number_published_for_a_method_is_compared_only_with_runs_by_it() -> None:
     table = next(table for table in load_published() if table.name == "roberta-base@bitfit")
     score = dataclasses.replace(table.scores["rte"], start="pretrained")
     setting = Setting.of(make_record(words=("peft=bitfit",)))

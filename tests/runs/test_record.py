@@ -230,7 +230,7 @@ def test_a_folder_that_cannot_be_read_is_named_once_and_counted(
 
 
 @pytest.mark.parametrize("name", ["step-3.bak", "step-x", "step-²", "step--1", "stepping"])
-def test_what_is_no_snapshot_is_neither_counted_nor_deleted(name: str, tmp_path: Path) -> None:
+def test_what_is_not_a_snapshot_is_neither_counted_nor_deleted(name: str, tmp_path: Path) -> None:
     store = RunStore(tmp_path)
     for each in (name, "step-0000000007"):
         (store.folder("tiny", "rte", "seed1-000") / "snapshots" / each).mkdir(parents=True)

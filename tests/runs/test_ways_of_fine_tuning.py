@@ -67,7 +67,7 @@ def test_the_share_of_warmup_is_no_part_of_a_run_that_counts_its_updates() -> No
     assert id_of(config) == id_of(other)
 
 
-def test_a_record_of_before_has_the_setting_of_today() -> None:
+def test_a_record_of_an_earlier_version_has_the_same_setting() -> None:
     new = make_record()
     before = {key: value for key, value in new.config["trainer"].items() if key not in LATER}
     kept = {key: value for key, value in new.config.items() if key not in WAYS}

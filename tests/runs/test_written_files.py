@@ -58,7 +58,7 @@ def test_predictions_of_another_task_are_refused(label: list[Any], prediction: l
         Predictions.read(path, RTE)
 
 
-def test_history_is_a_json_object_a_line(tmp_path: Path) -> None:
+def test_history_has_one_json_object_per_line(tmp_path: Path) -> None:
     write_history(tmp_path / "history.jsonl", [make_record(seed=1), make_record(seed=2)])
     assert [json.loads(line)["seed"] for line in (tmp_path / "history.jsonl").read_text().splitlines()] == [1, 2]
 

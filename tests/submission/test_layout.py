@@ -1,4 +1,4 @@
-"""The leaderboard facts of tasks, and that they change no run."""
+"""The leaderboard keys of tasks, and that they change no run."""
 
 import dataclasses
 
@@ -11,7 +11,7 @@ from glue_bench.errors import UsageError
 from glue_bench.runs.identity import make_requests
 from glue_bench.submission.layout import lay_out
 
-# From before tasks had leaderboard facts: data from the hub, DistilRoBERTa, recipe default, seed 1.
+# From before tasks had leaderboard keys: data from the hub, DistilRoBERTa, recipe default, seed 1.
 RUN_IDS = {
     "cola": "seed1-282b028215de",
     "mnli": "seed1-910aa60abffe",
@@ -26,7 +26,7 @@ RUN_IDS = {
 
 
 @pytest.mark.parametrize("task", RUN_IDS)
-def test_leaderboard_facts_of_a_task_change_no_run_id(task: str) -> None:
+def test_leaderboard_keys_of_a_task_change_no_run_id(task: str) -> None:
     config = compose_run([f"task={task}"])
     assert config.task.leaderboard
     plain = dataclasses.replace(config.task, leaderboard={}, leaderboard_labels="codes")

@@ -267,7 +267,7 @@ def test_a_pipe_gets_plain_lines_and_no_escapes() -> None:
         ),
     ],
 )
-def test_the_reason_of_an_undefined_score_stands_beside_it(task: str, undefined: dict[str, str], words: str) -> None:
+def test_the_reason_of_an_undefined_score_is_shown_with_it(task: str, undefined: dict[str, str], words: str) -> None:
     record = make_record(task=task, scores=scores_of(task, 0.0), undefined=undefined)
     assert f"0.0 {metric_title(task_of(record).every_part())} ({words}" in describe_outcome(record)
     assert "(" not in describe_outcome(make_record(task=task, scores=scores_of(task, 0.0), reasons=("few rows",)))
