@@ -3,9 +3,9 @@
     python benchmarks/gpu.py --out results/gpu.json [--parts versions,worker,...] [--work FOLDER] [--set KEY=VALUE ...]
 
 Runs from a checkout; the project need not be installed, and nothing is fetched. The file keeps an entry for each part,
-written as soon as the part ends, so that several calls can measure all of them; `seed` and `seeds` go on where the call
-before was cut off, if --work is the same. --set gives configuration keys to the parts that train with glue-bench; the
-entry's name then says so. --toy tries every part on a CPU, in a size that measures nothing.
+written as soon as the part ends, so that several calls can measure all of them; `seed` and `seeds` continue where the
+last call was cut off, if --work is the same. --set gives keys of the configuration to the parts that train; the entry's
+name then says so. --toy tries every part on a CPU, in a size that measures nothing.
 """
 
 import argparse

@@ -13,7 +13,7 @@ from typing import Any
 from gpu import CHECKOUT, Job
 from gpu_material import TASKS
 
-STOPPING = 45  # seconds of a part in which the command, told to stop, keeps its snapshots
+STOPPING = 45  # seconds of a part in which the command, asked to stop, keeps its snapshots
 
 
 def seed(job: Job) -> None:
@@ -27,7 +27,7 @@ def seeds(job: Job) -> None:
 
 
 def sweep(job: Job, name: str, *, seeds: int) -> None:
-    """`glue-bench sweep`, from start to exit; a sweep that was cut off goes on, and its times are added up."""
+    """`glue-bench sweep`, from start to exit; a sweep that was cut off continues, and its times are added up."""
     material, folder = job.material(), job.work / name
     clock = folder / "clock.json"
     spent = json.loads(clock.read_text()) if clock.exists() else []
@@ -58,7 +58,7 @@ def sweep(job: Job, name: str, *, seeds: int) -> None:
     job.keep(found)
     print((folder / "log").read_text()[-2000:])
     if code is None:
-        raise SystemExit(f"{found['runs finished']} when its time was over; the same call again goes on")
+        raise SystemExit(f"{found['runs finished']} when its time was over; the same call again continues")
     if code:
         raise SystemExit(f"the sweep ended with {code}")
 

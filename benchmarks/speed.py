@@ -5,8 +5,8 @@
 FOLDER holds cola/, sst2/ and mrpc/ with train.parquet and validation.parquet. Every way gets the same encoder weights,
 rows, batch size and number of updates, in a process of its own on one core. Prints Markdown: rows a second, how many
 times as fast glue-bench is (median, smallest and largest ratio of the repeats), the whole process, peak memory, tokens,
-and the share of the core's measured matrix-product rate. What was measured is kept in --work, and the same command goes
-on: empty it after a change of code.
+and the share of the core's measured matrix-product rate. What was measured is kept in --work, and the same command
+continues: empty it after a change of code.
 """
 
 import argparse

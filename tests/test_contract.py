@@ -93,7 +93,7 @@ def test_a_command_ends_with_its_exit_code(words: list[str], code: int, message:
 
 
 @pytest.mark.parametrize("words", [["swep"], ["run", "--no-such-option"], ["report", "--format", "pdf"]], ids=str)
-def test_a_word_that_is_no_verb_or_option_exits_with_2(words: list[str]) -> None:
+def test_a_word_that_is_not_a_verb_or_option_exits_with_2(words: list[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         call(*words)
     assert stop.value.code == 2
