@@ -41,7 +41,7 @@ def execute(arguments: argparse.Namespace) -> int:
     folder = write_card(run, out, repo_id=repo_id)
     sys.stdout.write(f"{folder}\n")
     sys.stdout.flush()
-    say(f"card of {run.title}, with its weights and tokenizer; read it before you share it, and add a licence")
+    say(f"model card of {run.title}, with its weights and tokenizer; read it before you share it, and add a licence")
     for reason in record.not_comparable_because:
         say(f"the card says: not comparable: {reason}")
     if repo_id is not None:

@@ -1,4 +1,4 @@
-"""`glue-bench claims`: every numeric claim of the DistilRoBERTa card, checked here.
+"""`glue-bench claims`: every numeric claim of the DistilRoBERTa model card, checked here.
 
 keys:
   results_dir=FOLDER              finished runs, for the claims about GLUE scores; default: results

@@ -1,4 +1,4 @@
-"""A finished run as a model to share: weights, tokenizer, and a card with its scores. Knows no torch.
+"""A finished run as a model to share: weights, tokenizer, and a model card with its scores. Knows no torch.
 
 The folder is written whole or not at all, and never replaces other files. The card is made from the record that belongs
 to the weights; nothing is looked up or guessed. `verified` and `verifyToken` are never written: they claim that
@@ -122,7 +122,7 @@ def push_card(folder: Path, repo_id: str) -> str:
                 folder_path=folder,
                 ignore_patterns=[MANIFEST],
                 parent_commit=found.sha,  # refused if somebody else has pushed in the meantime
-                commit_message="Fine-tuned model with its card, by glue-bench",
+                commit_message="Fine-tuned model with its model card, by glue-bench",
             )
             return str(commit.commit_url)
     except Exception as error:  # the client's own, and those of whatever HTTP library it uses
@@ -147,10 +147,10 @@ def _check_replaceable(run: FinishedRun, out: Path) -> None:
         manifest = {} if (out / MANIFEST).is_symlink() else read_json(out / MANIFEST)
         run_id, written = manifest["run_id"], dict(manifest["files"])
     except (OSError, ValueError, KeyError, TypeError) as error:  # no deeper search: it may be the whole disk
-        problem = f"holds files that are not a card's ({', '.join(names[:3])}); must be a new or empty folder"
+        problem = f"holds files that are not a model card's ({', '.join(names[:3])}); must be a new or empty folder"
         raise UsageError(f"--out {out}: {problem}") from error
     if run_id != run.record.run_id:
-        raise UsageError(f"--out {out}: holds the card of the run {run_id}; choose another folder")
+        raise UsageError(f"--out {out}: holds the model card of the run {run_id}; choose another folder")
     for path in sorted(out.rglob("*")):  # links are not followed
         name = path.relative_to(out).as_posix()
         ours = name == MANIFEST or path.is_dir() or (name in written and written[name] == file_sha256(path))

@@ -111,7 +111,7 @@ class Group:
 
     @property
     def order(self) -> tuple[int, str]:
-        """Its sort key: tasks of the model card in the card's order, others after them."""
+        """Its sort key: tasks in the order of the model card, others after them."""
         return (CARD_TASKS.index(self.task) if self.task in CARD_TASKS else len(CARD_TASKS), self.task)
 
     @property

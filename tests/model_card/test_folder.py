@@ -33,7 +33,7 @@ def test_a_card_is_replaced_only_if_nobody_changed_it(results: Path, tmp_path: P
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     write_card(run, out)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
-    with pytest.raises(UsageError, match=f"holds the card of the run {run.record.run_id}"):
+    with pytest.raises(UsageError, match=f"holds the model card of the run {run.record.run_id}"):
         write_card(run_of(results, "sst2"), out)
     (out / "notes.txt").write_text("mine")
     with pytest.raises(UsageError, match=r"notes\.txt was added or changed since the card was written"):
@@ -52,13 +52,13 @@ def test_a_folder_or_file_of_the_users_is_never_replaced(results: Path, tmp_path
     write_card(run, tmp_path / "mine")  # empty
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.tex").write_text("years")
-    with pytest.raises(UsageError, match=r"holds files that are not a card's \(thesis\.tex\)"):
+    with pytest.raises(UsageError, match=r"holds files that are not a model card's \(thesis\.tex\)"):
         write_card(run, tmp_path / "other")
     os.mkfifo(tmp_path / "pipe")
     for out in (tmp_path / "other" / "thesis.tex", tmp_path / "pipe", Path("/dev/null")):
         with pytest.raises(UsageError, match="is a file"):
             write_card(run, out)
-    with pytest.raises(UsageError, match="holds files that are not a card's"):
+    with pytest.raises(UsageError, match="holds files that are not a model card's"):
         write_card(run, run.folder)
     (tmp_path / "link").symlink_to("mine")
     write_card(run, tmp_path / "link")
@@ -107,7 +107,7 @@ def test_a_folder_that_is_not_a_card_is_refused_without_searching_its_subfolders
         raise AssertionError(f"{folder} is searched")
 
     monkeypatch.setattr(Path, "rglob", search)
-    with pytest.raises(UsageError, match=r"holds files that are not a card's \(home\)"):
+    with pytest.raises(UsageError, match=r"holds files that are not a model card's \(home\)"):
         write_card(run_of(results, "rte"), tmp_path / "disk")
 
 
@@ -162,7 +162,7 @@ def test_a_folder_with_another_cards_manifest_is_not_searched(results: Path, tmp
     with pytest.raises(UsageError, match="deep/loop was added or changed since the card was written"):
         write_card(run, out)
     (out / MANIFEST).write_text("[" * 100_000)
-    with pytest.raises(UsageError, match="holds files that are not a card's"):
+    with pytest.raises(UsageError, match="holds files that are not a model card's"):
         write_card(run, out)
 
 
@@ -181,7 +181,7 @@ def test_a_manifest_that_names_files_elsewhere_replaces_none_of_them_and_one_tha
     (other / MANIFEST).write_text(json.dumps(manifest))
     (out / MANIFEST).unlink()
     (out / MANIFEST).symlink_to(other / MANIFEST)
-    with pytest.raises(UsageError, match="holds files that are not a card's"):
+    with pytest.raises(UsageError, match="holds files that are not a model card's"):
         write_card(run, out)
     (out / MANIFEST).unlink()
     linked = {"linked/file": file_sha256(other / "file"), **manifest["files"]}
