@@ -275,7 +275,7 @@ def test_a_title_with_escape_sequences_is_shown_and_not_obeyed(
 
 def test_run_takes_no_lists_of_a_sweep(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "task=rte", "seeds=1-5"]) == 2
-    assert "seeds=1-5: `run` takes one seed, as seed=; `sweep` takes several" in capsys.readouterr().err
+    assert "seeds=1-5: `run` takes one seed, with seed=; `sweep` takes several" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("words", [("executor=serial",), ("executor=local", "executor.workers=2")], ids=" ".join)

@@ -88,7 +88,7 @@ def test_a_users_own_rows_are_listed_and_checked(tmp_path: Path, capsys: pytest.
         (["protocol=electr"], 2, "protocol=electr: no published row matches; did you mean electra?"),
         (["task=rtee"], 2, "task=rtee: no published row matches; did you mean rte?"),
         (["encoder=nobody/nothing"], 2, "encoder=nobody/nothing: no published row matches"),
-        (["bert-base-cased@flx"], 2, "no published row has it; did you mean bert-base-cased@flax?"),
+        (["bert-base-cased@flx"], 2, "no published row matches; did you mean bert-base-cased@flax?"),
         (["roberta", "task=rte"], 2, "takes one row's name, or filters"),
         (["check"], 2, "published check: takes one FILE"),
         (["check", "nowhere.json"], 3, "nowhere.json: not a table of published numbers"),

@@ -173,7 +173,7 @@ def without(header: str) -> Callable[[str, Answer], Answer]:
     return lambda _, answer: (answer[0], answer[1], {key: answer[2][key] for key in answer[2] if key != header})
 
 
-NO_HUB, WAIT, ACCESS = "what answers is no hub: check HF_ENDPOINT", "wait, and repeat", "set HF_TOKEN to a token that"
+NO_HUB, WAIT, ACCESS = "what answers is not a hub: check HF_ENDPOINT", "wait, and repeat", "set HF_TOKEN to a token"
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,7 @@ def test_baseline_rows_that_cannot_be_compared_are_refused(change: dict[str, Any
     content["sections"][0]["rows"][0].update(change)
     path = tmp_path / "earlier.json"
     path.write_text(json.dumps(content))
-    with pytest.raises(GlueBenchError, match="not a report of"):
+    with pytest.raises(GlueBenchError, match="not written by"):
         read_baseline(path)
 
 
@@ -132,5 +132,5 @@ def test_the_check_is_an_exit_code(store: RunStore, tmp_path: Path, capsys: pyte
 def test_a_file_that_is_not_a_report_is_refused(text: str, tmp_path: Path) -> None:
     path = tmp_path / "earlier.json"
     path.write_text(text)
-    with pytest.raises(GlueBenchError, match="not a report of"):
+    with pytest.raises(GlueBenchError, match="not written by"):
         read_baseline(path)
