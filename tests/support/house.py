@@ -37,14 +37,14 @@ class House:
     files: dict[str, int]  # path from the repository's root to its number of lines
     functions: list[Function]
     classes: Counter[str]  # public name to the number of modules that define it
-    packages: dict[str, int]  # package, or module at the top, to its number of files
+    packages: dict[str, int]  # `package/`, or module at the top, to its number of files
     edges: set[tuple[str, str]]  # importing and imported package
 
     def summary(self) -> dict[str, str]:
         """Return the rows of the printed table."""
         longest_file = max(self.files, key=lambda path: self.files[path])
         longest = max(self.functions, key=lambda function: function.lines)
-        flat = sum(count for name, count in self.packages.items() if count == 1)
+        inside = {name: count for name, count in self.packages.items() if name.endswith("/")}
         return {
             "files": str(len(self.files)),
             "lines": f"{sum(self.files.values()):,}",
@@ -54,12 +54,12 @@ class House:
             f"functions above {LONGEST_FUNCTION} lines": str(len(self.long_functions())),
             f"functions with more than {MOST_POSITIONAL} positional parameters": str(len(self.loose_functions())),
             "most positional parameters": str(max(function.positional for function in self.functions)),
-            "packages": str(len(self.packages) - flat),
-            "modules outside of a package": str(flat),
+            "packages": str(len(inside)),
+            "modules outside of a package": str(len(self.packages) - len(inside)),
             "files of the largest package": str(max(self.packages.values())),
             "imports between packages": str(len(self.edges)),
             "public class names of several modules": str(len(self.shared_names())),
-        } | {f"files of {name}/": str(count) for name, count in self.packages.items() if count > 1}
+        } | {f"files of {name}": str(count) for name, count in sorted(inside.items())}
 
     def long_files(self) -> list[str]:
         """List files above MOST_LINES."""
@@ -89,7 +89,7 @@ def measure(root: Path) -> House:
         files={str(path): len((root / path).read_text(encoding="utf-8").splitlines()) for path in trees},
         functions=[function for path, tree in trees.items() for function in _functions(path, tree)],
         classes=Counter(name for tree in trees.values() for name in _public_classes(tree)),
-        packages=dict(Counter(_room(path) for path in trees)),
+        packages=dict(Counter(_room(path) + "/" * (len(path.parts) > 2) for path in trees)),
         edges={(room, target) for room, target in imports if room != target},
     )
 
