@@ -20,6 +20,10 @@ def test_parameters_after_the_second_are_given_by_name() -> None:
     assert max(function.positional for function in measured.functions) <= 5
 
 
+def test_no_two_classes_have_one_name() -> None:
+    assert house().shared_names() == []
+
+
 def test_the_package_stays_small() -> None:
     measured = house()
     assert len(measured.files) <= 102

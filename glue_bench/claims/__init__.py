@@ -30,7 +30,7 @@ Progress = Callable[[str], None]  # called with a line about each step
 _CSV = ("id", "title", "model", "claimed", "found", "verdict", "why", "basis", "check", "source")
 
 
-class Verdict(StrEnum):
+class ClaimVerdict(StrEnum):
     """The result of checking a claim."""
 
     CONFIRMED = "confirmed"
@@ -40,8 +40,8 @@ class Verdict(StrEnum):
     NOT_RUN = "not run"
 
 
-_OF_REPORT = {REPRODUCED: Verdict.CONFIRMED, INCONCLUSIVE: Verdict.UNDECIDED}  # by the report's verdict on a score
-_OF_REPORT |= dict.fromkeys((BELOW, ABOVE), Verdict.CONTRADICTED)
+_OF_REPORT = dict.fromkeys((BELOW, ABOVE), ClaimVerdict.CONTRADICTED)  # by the report's verdict on a score
+_OF_REPORT |= {REPRODUCED: ClaimVerdict.CONFIRMED, INCONCLUSIVE: ClaimVerdict.UNDECIDED}
 
 
 class LikelyToken(NamedTuple):
@@ -102,7 +102,7 @@ class ClaimRow:
     """One claim and its verdict."""
 
     claim: Claim
-    verdict: Verdict
+    verdict: ClaimVerdict
     found: str = ""  # empty if nothing was found
     why: str = ""  # the reason for the verdict, or why there is none
     basis: str = "nothing"  # where `found` comes from
@@ -128,7 +128,7 @@ class ClaimsReport:
     def counts(self) -> dict[str, int]:
         """The number of claims with each verdict."""
         counts = Counter(row.verdict for row in self.rows)
-        return {str(verdict): counts[verdict] for verdict in Verdict}
+        return {str(verdict): counts[verdict] for verdict in ClaimVerdict}
 
 
 def load_card(name: str) -> Card:
@@ -170,7 +170,7 @@ def check_card(
         elif claim.kind != "speed":
             rows.append(check_model(claim, models[claim.model]))
         elif repeats is None:
-            rows.append(ClaimRow(claim=claim, verdict=Verdict.NOT_RUN, why="left out by --quick"))
+            rows.append(ClaimRow(claim=claim, verdict=ClaimVerdict.NOT_RUN, why="left out by --quick"))
         else:
             row, used = measure_speed(claim, models, settings=settings, repeats=repeats, on_progress=on_progress)
             rows.append(row)
@@ -201,13 +201,13 @@ def check_scores(claim: Claim, *, store: RunStore, published: Sequence[Published
 def _check_score(claim: Claim, score: PublishedScore | None, *, rows: Sequence[Row]) -> ClaimRow:
     if score is None:
         why = f"the published table {claim.table} has no number for this task"
-        return ClaimRow(claim=claim, verdict=Verdict.NOT_CHECKABLE, why=why)
+        return ClaimRow(claim=claim, verdict=ClaimVerdict.NOT_CHECKABLE, why=why)
     claim = replace(claim, says=f"{score.value} ({score.metric})", source=score.source)
     row = max(rows, key=lambda row: (row.difference is not None, not row.optimistic, len(row.seeds)), default=None)
     if row is None or row.summary is None:
-        ended = [f"{count} {status}" for status, count in row.unfinished.items()] if row else []
-        return ClaimRow(claim=claim, verdict=Verdict.NOT_RUN, why=", ".join(ended) or "no such run under results_dir")
-    verdict, why = Verdict.NOT_CHECKABLE, row.note
+        ended = ", ".join(f"{count} {status}" for status, count in row.unfinished.items()) if row else ""
+        return ClaimRow(claim=claim, verdict=ClaimVerdict.NOT_RUN, why=ended or "no such run under results_dir")
+    verdict, why = ClaimVerdict.NOT_CHECKABLE, row.note
     if row.verdict and row.verdict.kind in _OF_REPORT:
         verdict = _OF_REPORT[row.verdict.kind]
         why = f"{row.verdict.kind}: {row.verdict.reason or plural(len(row.seeds), 'seed')}"

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from transformers import AutoModel, AutoModelForMaskedLM, FillMaskPipeline, PretrainedConfig, RobertaConfig
 from transformers.pipelines.base import PipelineException
 
-from glue_bench.claims import CardModel, Claim, ClaimRow, LikelyToken, Verdict, list_tokens
+from glue_bench.claims import CardModel, Claim, ClaimRow, ClaimVerdict, LikelyToken, list_tokens
 from glue_bench.config.schema import EncoderConfig
 from glue_bench.data.encoding import TextEncoder, load_tokenizer
 from glue_bench.data.hub import commit_of, fetch_file
@@ -115,8 +115,8 @@ def check_model(claim: Claim, model: Model) -> ClaimRow:
     try:
         agreed, facts = checks[claim.kind](claim, model)
     except InputError as error:
-        return ClaimRow(claim=claim, verdict=Verdict.NOT_CHECKABLE, why=str(error))
-    return ClaimRow(claim=claim, verdict=Verdict.CONFIRMED if agreed else Verdict.CONTRADICTED, **facts)
+        return ClaimRow(claim=claim, verdict=ClaimVerdict.NOT_CHECKABLE, why=str(error))
+    return ClaimRow(claim=claim, verdict=ClaimVerdict.CONFIRMED if agreed else ClaimVerdict.CONTRADICTED, **facts)
 
 
 def _check_architecture(claim: Claim, model: Model) -> tuple[bool, dict[str, Any]]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.stats import binom
 from transformers import PretrainedConfig
 
-from glue_bench.claims import Claim, ClaimRow, Progress, Verdict
+from glue_bench.claims import Claim, ClaimRow, ClaimVerdict, Progress
 from glue_bench.claims.models import Model
 from glue_bench.config.schema import TrainerConfig
 from glue_bench.data.encoding import Encoded
@@ -120,20 +120,20 @@ def measure_speed(
             pairs.append(pair)
             on_progress(f"{claim.title}: pair {len(pairs)} of {repeats}: {pair[1] / pair[0]:.2f} times as fast")
     except InputError as error:
-        return ClaimRow(claim=claim, verdict=Verdict.NOT_CHECKABLE, why=first_line(error)), {}
+        return ClaimRow(claim=claim, verdict=ClaimVerdict.NOT_CHECKABLE, why=first_line(error)), {}
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        return ClaimRow(claim=claim, verdict=Verdict.NOT_CHECKABLE, why="too little memory for the two models"), {}
+        return ClaimRow(claim=claim, verdict=ClaimVerdict.NOT_CHECKABLE, why="too little memory for the two models"), {}
     seconds = np.stack(pairs)  # (pairs, 2 models)
     ratios = (seconds[:, 1] / seconds[:, 0]).tolist()
     median, ((low, high), certainty) = statistics.median(ratios), median_interval(ratios, certainty=CERTAINTY)
     limits = f"{claim.at_least:g} to {claim.below:g}"
-    verdict, why = Verdict.UNDECIDED, f"crosses a limit of {limits}: use more repeats, or a quieter machine"
+    verdict, why = ClaimVerdict.UNDECIDED, f"crosses a limit of {limits}: use more repeats, or a quieter machine"
     if claim.at_least <= low and high < claim.below:
-        verdict, why = Verdict.CONFIRMED, f"lies within {limits}"
+        verdict, why = ClaimVerdict.CONFIRMED, f"lies within {limits}"
     elif high < claim.at_least or low >= claim.below:
-        verdict, why = Verdict.CONTRADICTED, f"lies outside of {limits}"
+        verdict, why = ClaimVerdict.CONTRADICTED, f"lies outside of {limits}"
     times = [f"{each:.2f} s" if each >= 1 else f"{1000 * each:.0f} ms" for each in np.median(seconds, axis=0).tolist()]
     found = f"{median:.2f} times as fast, {100 * certainty:.0f} % interval {low:.2f} to {high:.2f}; all {len(ratios)} "
     found += f"pairs {min(ratios):.2f} to {max(ratios):.2f}; {' and '.join(times)} for {UNITS[claim.phase]}"

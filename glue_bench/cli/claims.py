@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Check, and print or write the table; return 1 if a claim is contradicted."""
-    from glue_bench.claims import Verdict, check_card, load_card, render_claims
+    from glue_bench.claims import ClaimVerdict, check_card, load_card, render_claims
     from glue_bench.config.compose import compose_run
     from glue_bench.config.overrides import expand_home
 
@@ -63,4 +63,4 @@ def execute(arguments: argparse.Namespace) -> int:
     settings, repeats = config.trainer, None if arguments.quick else arguments.repeats
     report = check_card(card, models=checked, store=store, settings=settings, repeats=repeats, on_progress=say)
     write_output(render_claims(report, arguments.format, **style(arguments.out)), arguments.out)
-    return EXIT_LACKING if report.counts[Verdict.CONTRADICTED] or store.left_out else 0
+    return EXIT_LACKING if report.counts[ClaimVerdict.CONTRADICTED] or store.left_out else 0

@@ -33,7 +33,7 @@ from glue_bench.errors import InputError, UsageError, did_you_mean
 from glue_bench.runs.finished import repeating_words
 from glue_bench.runs.listing import KEYS
 from glue_bench.runs.store import RunStore
-from glue_bench.submission import PICKS, Choice, choose_runs, dev_score, predict_files, prepare_sources
+from glue_bench.submission import PICKS, Choice, choose_runs, predict_files, prepare_sources
 from glue_bench.submission.layout import LeaderboardFile, check_submission, lay_out, pack_zip, parse_fills, write_rows
 from glue_bench.text import plural, visible
 
@@ -106,7 +106,7 @@ def _build(words: list[str], files: Sequence[LeaderboardFile], *, arguments: arg
     origins = dict[str, str]()
     for source in sources:
         (run, why), kept = choices[source.file.task.name], "kept" if source.kept is not None else "predicted now"
-        origins[source.file.name] = f"{run.title}, {why}: {100 * dev_score(run.record):.1f}; {kept}"
+        origins[source.file.name] = f"{run.title}, {why}: {100 * run.record.score:.1f}; {kept}"
     for file in files:
         if fill := fills.get(file.task.name):
             contents[file.name] = write_rows(file, [fill] * file.rows)

@@ -195,9 +195,14 @@ class TaskConfig:
         return {split: "content" if split in pinned else "rows" for split in splits}
 
 
+def start_tasks(init: str) -> list[str]:
+    """Return the tasks of a start, nearest first, as records write it (TASK:RUN_ID from TASK) or settings."""
+    return [start.partition(":")[0] for start in init.split(" from ")]
+
+
 def started_from(init: str) -> str:
     """Say that a run's initial weights (as in the record) are not those of published numbers."""
-    return f"starts from the fine-tuned {init.partition(':')[0]} model, the published numbers do not"
+    return f"starts from the fine-tuned {start_tasks(init)[0]} model, the published numbers do not"
 
 
 def headline(parts: Sequence[ScorePart], scores: Mapping[str, Mapping[str, float]]) -> float:

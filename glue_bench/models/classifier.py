@@ -26,7 +26,7 @@ from glue_bench.data.encoding import Encoded, TextEncoder, load_tokenizer
 from glue_bench.errors import InputError, UsageError
 from glue_bench.models.families import family_of, first_position, max_positions, why_refused
 from glue_bench.models.flat import check
-from glue_bench.models.packing import Rows
+from glue_bench.models.packing import Packer
 from glue_bench.models.padded import load_transformer, name_of, padded_logits, read_model_config
 from glue_bench.models.placement import Placement
 from glue_bench.models.pretrained import tokenizer_files
@@ -127,10 +127,10 @@ class Classifier(nn.Module):
             found |= {"products": placement.products} | ({"rates": placement.rates} if placement.rates else {})
         return found
 
-    def place(self, encoded: Encoded, device: torch.device) -> Rows:
-        """Return a split whose `gather` makes the batches for `forward`; call it after `cut_vocabulary`."""
+    def place(self, encoded: Encoded, device: torch.device) -> Packer:
+        """Return what makes the batches of a split for `forward`; call it after `cut_vocabulary`."""
         row_of = self.flat.row_of if self.flat else None
-        return Rows(encoded, device, config=self.config, row_of=row_of)
+        return Packer(encoded, device, config=self.config, row_of=row_of)
 
     def cut_vocabulary(self, tokens: NDArray[np.int32]) -> None:
         """Train only the embedding rows of `tokens`, if the engine can."""

@@ -38,7 +38,7 @@ class Family:
     first_position: int | None = 0  # the position id of a row's first token; None: the padding id + 1
     layer: Mapping[str, str] | None = None  # whose layers the module `kernels` computes, the last one for first tokens
     kernels: bool = False  # whether `fused` can train it; its head is drawn alone then: to change it changes scores
-    relative: bool = False  # whether its attention modules have positions of their own, and take rows of equal length
+    relative: str = ""  # class of its attention modules, if they have positions of their own and take equal lengths
 
 
 # Their position ids start after the padding id, so fewer tokens fit than the embedding table has rows.
@@ -53,8 +53,8 @@ FAMILIES = {
     ),
     **dict.fromkeys(("electra", "ernie"), Family(layer=_BERT_LAYER)),
     "distilbert": Family(layer=_DISTILBERT_LAYER),
-    "deberta-v2": Family(relative=True),
-    "mpnet": Family(first_position=2, relative=True),
+    "deberta-v2": Family(relative="DisentangledSelfAttention"),
+    "mpnet": Family(first_position=2, relative="MPNetSelfAttention"),
     **dict.fromkeys(_AFTER_PADDING, Family(first_position=None)),
 }
 

@@ -37,12 +37,11 @@ from glue_bench.errors import InputError
 from glue_bench.models import kernels, products
 from glue_bench.models.families import family_of, max_positions, padding_id
 from glue_bench.models.kernels import AttentionKind, FlatBatch, Noise, attend, drop, look_up, pick
-from glue_bench.models.packing import Rows
+from glue_bench.models.packing import Packer
 from glue_bench.models.padded import name_of, padded_logits, rectangle
 from glue_bench.text import first_line
 
 _NAME = "glue_bench_flat"  # of our attention, in transformers' tables
-_RELATIVE = ("DisentangledSelfAttention", "MPNetSelfAttention")
 FORMS = ("last", "first", "all")  # of a flat model, the fastest first
 _LENGTHS = (3, 7, 1)  # tokens of the rows; the first has as many as the shortest of real rows
 _TOLERANCE = 1e-5  # of float32 values about 1; engines that agree differ by less than a tenth of it
@@ -70,7 +69,7 @@ class FlatModel:
     def __init__(self, whole: PreTrainedModel) -> None:
         """Replace what mixes tokens."""
         self._whole, self._base, config = whole, whole.base_model, whole.config
-        names = family_of(config).layer
+        names = (family := family_of(config)).layer
         self._accepted = inspect.signature(self._base.forward).parameters.keys()
         self.row_of: NDArray[np.int64] | None = None  # token id to row of a cut table
         self._uncut: tuple[Tensor, Tensor, int | None] | None = None  # table, its kept rows, and its padding row
@@ -85,8 +84,8 @@ class FlatModel:
             parts = {part: layer.get_submodule(name) for part, name in (names or {}).items() if part != "layers"}
             known = SimpleNamespace(**parts, heads=config.num_attention_heads, last=layer is layers[-1])
             _replace_in_a_pass(layer, "forward", by=functools.partial(self._layer, parts=known))
-        if family_of(config).relative:
-            _use_rectangles(self._base)
+        if family.relative:
+            _use_rectangles(self._base, kind=family.relative)
 
     def __call__(self, batch: FlatBatch | Tensor) -> Tensor:
         """Return the logits of B rows, (B, outputs); or only the head's, from the states of first tokens, (B, H)."""
@@ -184,9 +183,9 @@ def check(whole: PreTrainedModel, *, why_padded: str = "") -> tuple[FlatModel | 
     whole.train(False)
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            rows = Rows(encoded, _CPU, config=config)
+            packer = Packer(encoded, _CPU, config=config)
             one = np.argsort(encoded.lengths())[1:2]  # neither the longest nor a single token
-            logits, alone = (padded_logits(whole, rows.gather(each)) for each in (np.arange(len(encoded)), one))
+            logits, alone = (padded_logits(whole, packer.gather(each)) for each in (np.arange(len(encoded)), one))
             difference = max(_difference(alone, logits[one]), _difference(states[1], states[0][one]))
             if difference > _PADDING_TOLERANCE:
                 why = f"a row's logits or states change by {difference:.0e} with the padding of its batch, so scores"
@@ -206,8 +205,8 @@ def _flatten(
         # With a cut table, so that a model that reads token ids elsewhere is found out too.
         flat.cut_vocabulary(encoded.tokens)
         try:
-            rows = Rows(encoded, _CPU, config=whole.config, row_of=flat.row_of)
-            batch = rows.gather(np.arange(len(encoded)))
+            packer = Packer(encoded, _CPU, config=whole.config, row_of=flat.row_of)
+            batch = packer.gather(np.arange(len(encoded)))
             for form in FORMS[FORMS.index(flat.form) :]:
                 flat.form = form
                 found = flat(batch)
@@ -239,8 +238,8 @@ def _replace_in_a_pass(module: nn.Module, name: str, *, by: Callable[..., Any]) 
     setattr(module, name, method)
 
 
-def _use_rectangles(base: nn.Module) -> None:
-    """Replace attention modules with relative positions, and what their encoder prepares for them."""
+def _use_rectangles(base: nn.Module, *, kind: str) -> None:
+    """Replace attention modules of a class that has relative positions, and what their encoder prepares for them."""
     encoder: Any = base.get_submodule("encoder")
     deberta = hasattr(encoder, "get_rel_pos")
     positions = encoder.get_rel_pos if deberta else encoder.compute_position_bias
@@ -266,7 +265,7 @@ def _use_rectangles(base: nn.Module) -> None:
         return torch.cat(contexts).index_select(0, blocks.slice_entries)[None], None
 
     for module in base.modules():
-        if type(module).__name__ in _RELATIVE:
+        if type(module).__name__ == kind:
             _replace_in_a_pass(module, "forward", by=attend)
 
 

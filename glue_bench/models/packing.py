@@ -59,8 +59,8 @@ def pack(arrays: Mapping[str, NDArray[np.generic]], device: torch.device, *, lon
     return packed
 
 
-class Rows:
-    """An encoded split, in batches without padding."""
+class Packer:
+    """Packs rows of an encoded split into batches without padding."""
 
     def __init__(
         self, encoded: Encoded, device: torch.device, *, config: PretrainedConfig, row_of: NDArray[Any] | None = None

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from glue_bench.config.schema import RunConfig
-from glue_bench.config.task import headline
+from glue_bench.config.task import ScorePart, headline
 from glue_bench.data.encoding import Encoded
 from glue_bench.data.rows import TaskData, draw_halves, draw_holdout, load_task_data
 from glue_bench.data.sources import resolve_source
@@ -173,11 +173,9 @@ class Experiment:
         self.model = model = load_trainable(self.start.folder, config, outputs=task.outputs, head_seed=head)
         for split in encoded.values():
             check_tokens(model, split)
-        source, prints, device = data.source, data.fingerprints, self.placement.device
-        init, threads = self.request.init, f"{device}, {plural(torch.get_num_threads(), 'thread')}"
-        reasons = task.not_comparable_because(
-            source=source, rows=data.rows, fingerprints=prints, init=init, selection=config.selection
-        )
+        device, threads = self.placement.device, plural(torch.get_num_threads(), "thread")
+        seen: dict[str, Any] = {"source": data.source, "fingerprints": data.fingerprints, "rows": data.rows}
+        reasons = task.not_comparable_because(init=self.request.init, selection=config.selection, **seen)
         every = {name: Rows(encoded[name], split.labels, split.idx) for name, split in data.splits.items()}
         self.encoded = encoded
         self.train_rows, self.choosing_rows, self.scored_rows = divide_rows(config, every)
@@ -191,7 +189,7 @@ class Experiment:
             },
             data={
                 **{key: getattr(data, key) for key in ("source", "dataset", "revision", "fingerprint", "fingerprints")},
-                "checked": task.checked(source=source, fingerprints=prints),
+                "checked": task.checked(source=data.source, fingerprints=data.fingerprints),
                 "rows": data.rows | {name: len(rows.idx) for name, rows in self.scored_rows.items()},
                 **({"choosing": choosing} if config.selection == "halves" else {}),
                 "overlap": data.overlap(task.train),
@@ -199,7 +197,7 @@ class Experiment:
             },
             comparable=not reasons,
             not_comparable_because=reasons,
-            device=torch.cuda.get_device_name(device) if device.type == "cuda" else threads,
+            device=torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device}, {threads}",
             precision=self.placement.precision,
             engine=model.engine,
             execution=model.execution(self.placement),
@@ -265,7 +263,7 @@ class Experiment:
             if self.processes.leads:
                 scores[name] = score_predictions(metrics, prediction, labels=rows.labels)
                 reasons = why_undefined(metrics, prediction, labels=rows.labels)
-                undefined |= {f"{name}.{metric}": reason for metric, reason in reasons.items()}
+                undefined |= {str(ScorePart(name, metric)): reason for metric, reason in reasons.items()}
                 predicted[name] = Predictions(idx=rows.idx, label=rows.labels, prediction=prediction, logits=logits)
         self.on_phase("writing")
         self.check_owner()

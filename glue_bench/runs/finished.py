@@ -11,7 +11,7 @@ from typing import Any
 
 from glue_bench.config.keys import NOT_IN_RECIPE, fields_of, keys_of
 from glue_bench.config.schema import PATH_KEYS, DataConfig, EncoderConfig, TrainerConfig, without_effect
-from glue_bench.config.task import TaskConfig
+from glue_bench.config.task import TaskConfig, start_tasks
 from glue_bench.errors import InputError, UsageError, list_names
 from glue_bench.files import file_sha256
 from glue_bench.models.pretrained import check_no_adapter, has_tokenizer
@@ -194,7 +194,7 @@ def _words(
     setting = Setting.of(record)
     values |= {"recipe": setting.recipe}
     if setting.init != "pretrained":
-        chain = ",".join(map(":".join, itertools.pairwise([setting.task, *setting.init.split(" from ")])))
+        chain = ",".join(map(":".join, itertools.pairwise([setting.task, *start_tasks(setting.init)])))
         usual_start = setting.init in record.config["task"].get("init_from", ())
         values |= {"init": setting.init if usual_start else f"{{{chain}}}"}
     own = {"init_seed": setting.init_seed, **setting.unusual_ways}

@@ -14,6 +14,7 @@ from typing import Any
 
 from glue_bench.config.keys import NOT_IN_IDENTITY, fields_of
 from glue_bench.config.schema import REPLACES, WAYS, PeftConfig, RunConfig, TaskConfig, TrainerConfig
+from glue_bench.config.task import start_tasks
 from glue_bench.data.hub import is_commit
 from glue_bench.data.sources import hub_identity, resolve_source
 from glue_bench.errors import UsageError
@@ -57,8 +58,8 @@ class RunRequest:
             return "pretrained"
         first = self.starts[0]
         which = first.run_id if self.parent else f"{self.config.init_seed} of {len(self.starts)} seeds"
-        further = f" from {init_kind(first.init)}" if first.starts else ""
-        return f"{first.config.task.name}:{which}{further}"
+        own = f"{first.config.task.name}:{which}"
+        return " from ".join([own, *start_tasks(first.init)] if first.starts else [own])
 
     @property
     def title(self) -> str:
@@ -145,12 +146,6 @@ def identify(
         starts=starts,
         shape=shape,
     )
-
-
-def init_kind(init: str) -> str:
-    """Return a start without its run: pretrained, TASK, or TASK from TASK."""
-    first, *further = init.split(" from ")
-    return " from ".join([first.partition(":")[0], *further])
 
 
 def cell_shape(config: Mapping[str, Any]) -> dict[str, bool]:

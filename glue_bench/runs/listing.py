@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from glue_bench.config.keys import fields_of, keys_of
 from glue_bench.config.schema import TrainerConfig
-from glue_bench.config.task import headline
 from glue_bench.errors import DiskError, InputError, UsageError, did_you_mean
 from glue_bench.files import disk_errors
 from glue_bench.reading import whole_number
@@ -160,16 +159,14 @@ def list_runs(store: RunStore, filters: Filters) -> list[RunRow]:
     every = list[tuple[tuple[RunRow, Record | None], Mapping[str, Any]]]()
     for path in store.folders():
         encoder, task, run_id = path.parts[-3:]
-        record, score = store.load(encoder, task, run_id), None
-        if record and record.finished:
-            score = round(100 * headline(task_of(record).parts("card"), record.scores), 2)
+        record = store.load(encoder, task, run_id)
         state = record.status if record else "damaged" if os.path.lexists(path / "record.json") else "unfinished"
         row = RunRow(
             encoder=encoder,
             task=task,
             seed=int(run_id.removeprefix("seed").partition("-")[0]),
             state="running" if owner_of(path) else state,
-            score=score,
+            score=round(100 * record.score, 2) if record and record.finished else None,
             bytes=sum(_sizes(path)),
             setting_id=record.setting_id if record else "",
             run_id=run_id,

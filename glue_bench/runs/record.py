@@ -13,19 +13,21 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from glue_bench import __version__
-from glue_bench.config.keys import build, fields_of, join, require, require_one_of
+from glue_bench.config.keys import build, fields_of, join, require
 from glue_bench.config.schema import DataConfig, EncoderConfig, RunConfig, TaskConfig, TrainerConfig
+from glue_bench.config.task import headline, start_tasks
 from glue_bench.errors import UsageError, lack_in
 from glue_bench.reading import conform, is_file_name, read_json
-from glue_bench.runs.identity import RunRequest, init_kind
+from glue_bench.runs.identity import RunRequest
 from glue_bench.text import first_line
 from glue_bench.training.course import SeedStreams, holdout_stream
 
 SCHEMA_VERSION = 1
-STATUSES = ("finished", "failed", "diverged", "interrupted")
+RunStatus = Literal["finished", "failed", "diverged", "interrupted"]
+STATUSES: tuple[RunStatus, ...] = get_args(RunStatus)
 # The types of values in a record's parts, wherever it has them; and which of them records of every version have.
 _KINDS: Sequence[tuple[Any, str]] = (
     (str, "encoder.name selected.on"),
@@ -60,7 +62,7 @@ class Record:
     schema_version: int = SCHEMA_VERSION
     run_id: str
     setting_id: str  # of everything but the seed: runs that share it may be averaged
-    status: str  # one of STATUSES
+    status: RunStatus
     task: str
     encoder: Mapping[str, Any]  # name, hub_id, revision, weights_sha256, parameters, trained
     data: Mapping[str, Any]  # source, dataset, revision, fingerprint, rows, truncated
@@ -99,6 +101,11 @@ class Record:
         return self.status == "finished"
 
     @property
+    def score(self) -> float:
+        """The task's score on the dev set if it has finished: the mean of the card convention's, in natural units."""
+        return headline(task_of(self).parts("card"), self.scores)
+
+    @property
     def ways(self) -> tuple[str, str, str]:
         """How it computed, which its request may leave open: precision, engine, and whose products they were."""
         known = self.execution.get("products", "torch") if self.precision else ""  # earlier versions had torch's alone
@@ -112,7 +119,7 @@ class Record:
     @property
     def init_kind(self) -> str:
         """The weights that it started with: pretrained, TASK, or `TASK from TASK`."""
-        return init_kind(self.init)
+        return " from ".join(start_tasks(self.init))
 
     @property
     def keeps_adapter(self) -> bool:
@@ -203,7 +210,6 @@ def parse_record(path: Path, *, place: tuple[str, ...] | None = None) -> Record:
 
 def _check_record(record: Record) -> None:
     config = record.config
-    require_one_of("status", record.status, allowed=STATUSES)
     for kind, places in _KINDS:
         for place in places.split():
             part, _, name = place.partition(".")

@@ -22,12 +22,12 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from glue_bench.config.task import TaskConfig, headline
+from glue_bench.config.task import TaskConfig
 from glue_bench.errors import DivergedError, GlueBenchError, InputError, LostError, describe
 from glue_bench.files import file_sha256, replace_atomically, write_text_atomically
 from glue_bench.reading import whole_number
 from glue_bench.runs.identity import RunRequest, cell_shape, identify
-from glue_bench.runs.record import Record, now, read_record, request_facts, task_of
+from glue_bench.runs.record import Record, RunStatus, now, read_record, request_facts, task_of
 
 _SEED = re.compile(r"seed([0-9]{1,15})-.")  # the beginning of a run's folder's name
 _PARTS = ("snapshots", ".*.part", ".model.*", ".adapter.*", "output.*.log")  # what a killed process may leave
@@ -124,7 +124,7 @@ class RunStore:
         if isinstance(error, Exception | SystemExit) and not isinstance(error, GlueBenchError):
             write_text_atomically(folder / "error.log", "".join(traceback.format_exception(error)))
         stopped = isinstance(error, KeyboardInterrupt | LostError)
-        status = "diverged" if isinstance(error, DivergedError) else "interrupted" if stopped else "failed"
+        status: RunStatus = "diverged" if isinstance(error, DivergedError) else "interrupted" if stopped else "failed"
         facts = facts if "run_id" in facts else request_facts(request) | facts  # which asks git, and may take a while
         record = Record(**facts, status=status, error=describe(error), ended=now())
         self.save(record)
@@ -298,6 +298,6 @@ def choose_start(request: RunRequest, store: RunStore) -> RunRequest:
         record = store.load(*start.place)
         if record is None or not record.finished:
             raise InputError(f"{request.title}: {start.title}, one of the runs that it may start from, is not finished")
-        ranked.append((-headline(task_of(record).parts("card"), record.scores), start.config.seed, start))
+        ranked.append((-record.score, start.config.seed, start))
     place = 0 if request.config.init_seed == "best" else len(ranked) // 2
     return dataclasses.replace(request, starts=(sorted(ranked)[place][2],))

@@ -22,7 +22,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from glue_bench.config.schema import DataConfig, config_from_facts
-from glue_bench.config.task import headline
 from glue_bench.data.texts import TextFile, open_texts, read_pieces
 from glue_bench.errors import InputError, UsageError, did_you_mean, list_names
 from glue_bench.files import replace_atomically
@@ -76,7 +75,7 @@ def choose_runs(
             which = f"run_id=[...] with one of {list_names(name_apart(distinct.values()))}"
             raise UsageError(f"task={task}: finished runs of {len(distinct)} settings; add {which}")
         why = "named" if named else f"seed={wanted['seed']}" if "seed" in wanted else "the only seed"
-        if ranked := sorted(fitting, key=lambda record: (dev_score(record), record.seed)):
+        if ranked := sorted(fitting, key=lambda record: (record.score, record.seed)):
             record = ranked[-1] if pick == "best" else ranked[(len(ranked) - 1) // 2]
             why = f"{pick} of {len(ranked)} seeds on the dev set" if len(ranked) > 1 else why
             chosen[task] = FinishedRun(record=record, folder=store.folder(*record.place)), why
@@ -87,11 +86,6 @@ def _fits(record: Record, wanted: Mapping[str, str]) -> bool:
     known = (*task_of(record).init_from, record.init_kind)
     start = {} if wanted.get("init", record.init_kind) in known else {"init": "pretrained"}  # as in a sweep
     return Filters.read(f"{key}={value}" for key, value in {**wanted, **start}.items()).fits(facts_of(record))
-
-
-def dev_score(record: Record) -> float:
-    """Return the mean of the task's metrics on the dev set, in natural units."""
-    return headline(task_of(record).parts("card"), record.scores)
 
 
 @dataclass(frozen=True, kw_only=True)

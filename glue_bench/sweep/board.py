@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from glue_bench.config.task import headline, metric_title, undefined_words
+from glue_bench.config.task import metric_title, undefined_words
 from glue_bench.runs.identity import RunRequest
 from glue_bench.runs.lease import Owner
 from glue_bench.runs.record import Record, task_of
@@ -227,7 +227,7 @@ def describe_outcome(record: Record) -> str:
     if not record.finished:
         return record.outcome
     parts, words = task_of(record).parts("card"), undefined_words(record.undefined)
-    return f"{100 * headline(parts, record.scores):.1f} {metric_title(parts)}{f' ({words})' if words else ''}"
+    return f"{100 * record.score:.1f} {metric_title(parts)}{f' ({words})' if words else ''}"
 
 
 def _cells(run: _Run) -> dict[str, Text]:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import shutil
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -139,14 +140,15 @@ def _refresh(record: Record, request: RunRequest) -> Record:
     """Return the record with the current title, official rows and conventions of its task, which change no score."""
     if not record.finished:
         return record
-    adapter, task = request.config.task, asdict(request.config.task)
+    task, facts = request.config.task, asdict(request.config.task)
     seen = {"source": record.data["source"], "fingerprints": record.data.get("fingerprints", {})}
-    reasons = adapter.not_comparable_because(rows=record.data["rows"], init=record.init, **seen)
-    known = {key: task.get(key) for key in record.config["task"]}  # a new key alone makes no record outdated
+    rows = Counter(record.data["rows"]) + Counter(record.data.get("choosing"))  # of whole splits
+    reasons = task.not_comparable_because(rows=rows, init=record.init, selection=record.selection, **seen)
+    known = {key: facts.get(key) for key in record.config["task"]}  # a new key alone makes no record outdated
     if record.config["task"] == known and record.not_comparable_because == reasons:
         return record
-    data = {**record.data, "checked": adapter.checked(**seen)}
-    config = {**record.config, "task": task}
+    data = {**record.data, "checked": task.checked(**seen)}
+    config = {**record.config, "task": facts}
     return replace(record, config=config, data=data, comparable=not reasons, not_comparable_because=reasons)
 
 

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -223,6 +222,4 @@ class BestEpoch:
 
     def put_back(self) -> None:
         """Give the model the weights of the best epoch."""
-        with torch.no_grad():
-            for name, parameter in trained(self._model).items():
-                parameter.copy_(self._weights[name])
+        self._model.load_state_dict(self._weights, strict=False)  # without what is not trained

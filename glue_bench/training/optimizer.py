@@ -19,7 +19,7 @@ from torch.nn import functional
 from glue_bench.config.schema import TrainerConfig
 from glue_bench.models.classifier import HEAD_KEY, Classifier
 from glue_bench.models.families import family_of
-from glue_bench.models.packing import Packed, Rows
+from glue_bench.models.packing import Packed, Packer
 from glue_bench.models.placement import Placement
 from glue_bench.models.trainable import rate_shares, trained
 from glue_bench.text import first_line, plural
@@ -156,10 +156,10 @@ class LoweredAdamW(TorchAdamW):
 
 
 def choose_way(
-    model: Classifier, settings: TrainerConfig, *, rows: Rows, updates: int, placement: Placement, processes: Processes
+    model: Classifier, settings: TrainerConfig, *, packer: Packer, updates: int, placement: Placement, alone: bool
 ) -> tuple[Callable[[Any], Tensor], "TorchAdamW | FlatAdamW", str]:
     """Return what turns a batch of rows into logits in `updates` updates, their optimiser, and words for the record."""
-    if (why := _why_torch(model, settings, placement=placement, processes=processes)) is None:
+    if (why := _why_torch(model, settings, placement=placement, alone=alone)) is None:
         from glue_bench.models.fused import FusedClassifier  # Triton may not be there
         from glue_bench.models.triton_adamw import FlatAdamW
 
@@ -168,11 +168,11 @@ def choose_way(
         others = [key for key in ("attention", "adamw", "embedding") if getattr(settings, f"{key}_kernel") == "torch"]
         words = f"ours, but torch for {others}" if others else "ours"
         return fused, FlatAdamW(fused, settings, updates=updates), words
-    if placement.precision == "bfloat16" and model.flat and processes.count == 1:
+    if placement.precision == "bfloat16" and model.flat and alone:
         lowered = LoweredAdamW(model, settings)
         try:
             with torch.no_grad():
-                lowered.logits(rows.gather(np.arange(1)))
+                lowered.logits(packer.gather(np.arange(1)))
         except RuntimeError as error:  # some families only compute in bfloat16 under autocast
             why += f"; under autocast: {first_line(error)}"
         else:
@@ -180,7 +180,7 @@ def choose_way(
     return model, TorchAdamW(model, settings), f"torch: {why}"
 
 
-def _why_torch(model: Classifier, settings: TrainerConfig, *, placement: Placement, processes: Processes) -> str | None:
+def _why_torch(model: Classifier, settings: TrainerConfig, *, placement: Placement, alone: bool) -> str | None:
     """Return why our kernels cannot be used; None if they can."""
     config, head = model.config, getattr(model.config, HEAD_KEY, None)
     reasons: dict[str, Callable[[], bool]] = {  # in this order: a later one may need what an earlier one found
@@ -188,7 +188,7 @@ def _why_torch(model: Classifier, settings: TrainerConfig, *, placement: Placeme
         f"the device is {placement.device.type}": lambda: placement.device.type != "cuda",
         "the engine is padded": lambda: model.flat is None,
         "another family than BERT and RoBERTa": lambda: not family_of(config).kernels,
-        "several processes": lambda: processes.count > 1,
+        "several processes": lambda: not alone,
         "Triton is not installed": lambda: importlib.util.find_spec("triton") is None,
         "the GPU is older than Ampere": lambda: torch.cuda.get_device_capability(placement.device) < (8, 0),
         "trainer.layer_decay": lambda: settings.layer_decay != 1,

@@ -3,6 +3,7 @@
 Knows no task names. An update is a batch of `batch_size` rows, in one or more micro-batches.
 """
 
+import contextlib
 import dataclasses
 import itertools
 import sys
@@ -20,7 +21,7 @@ from glue_bench.config.schema import TrainerConfig
 from glue_bench.data.encoding import Encoded
 from glue_bench.errors import DivergedError
 from glue_bench.models.classifier import Classifier
-from glue_bench.models.packing import Rows
+from glue_bench.models.packing import Packer
 from glue_bench.models.placement import Layout, Placement, is_out_of_memory, release_memory
 from glue_bench.reading import conform
 from glue_bench.training.checkpoint import BestEpoch, SelectionMetadata, Snapshot, SnapshotStore, check_tensors
@@ -97,7 +98,7 @@ def fit(
             if selection is not None and selection.over:
                 break
             updates.update(batch, seed=dropout_seed(streams.dropout, updates.done, rank=processes.rank))
-            updates.report(seconds=keeper.seconds)
+            updates.report(seconds=keeper.clock.seconds)
             keeper.score(model, dev=score_dev)
             if updates.ends_line or not placement.asynchronous or processes.count == 1:
                 keeper.keep_if_due(settings.snapshot_minutes)
@@ -117,23 +118,35 @@ class _Metadata(TypedDict):
     selection: NotRequired[SelectionMetadata]
 
 
+@dataclass(slots=True)
+class _Clock:
+    """What counts as training time."""
+
+    earlier: float = 0.0  # seconds of interrupted processes
+    began: float = field(default_factory=time.perf_counter)  # moved forward by each pause
+
+    @property
+    def seconds(self) -> float:
+        return self.earlier + time.perf_counter() - self.began
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        self.began += time.perf_counter() - began
+
+
 @dataclass(kw_only=True)
 class _Keeper:
-    """Keeps and reads the snapshots of a training, with its clock, selection and signals."""
+    """Keeps a training's snapshots when they are due, and reads them; with its clock, selection and signals."""
 
     updates: Updates
     snapshots: SnapshotStore | None
     selection: BestEpoch | None
     signals: StopSignals | None
-    began: float = field(default_factory=time.perf_counter)  # moved forward by what does not count as training
+    clock: _Clock = field(default_factory=_Clock)
     kept: float = field(default_factory=time.perf_counter)  # when the last snapshot was written
-    earlier: float = 0.0  # seconds of interrupted processes
     resumed_at: list[int] = field(default_factory=list)
-
-    @property
-    def seconds(self) -> float:
-        """Seconds of training so far."""
-        return self.earlier + time.perf_counter() - self.began
 
     def score(self, model: Classifier, *, dev: Callable[[], float] | None) -> None:
         """Score the dev set and the epoch, each if it is due; none of it counts as training."""
@@ -142,14 +155,13 @@ class _Keeper:
         if not (scored or ended):
             return
         updates.catch_up()
-        began = time.perf_counter()
-        updates.optimizer.settle()
-        if scored:
-            updates.history[-1] = dataclasses.replace(updates.history[-1], dev=scored())
-        if ended:
-            ended.end_epoch(updates.done)
-        model.train()
-        self.began += time.perf_counter() - began
+        with self.clock.paused():
+            updates.optimizer.settle()
+            if scored:
+                updates.history[-1] = dataclasses.replace(updates.history[-1], dev=scored())
+            if ended:
+                ended.end_epoch(updates.done)
+            model.train()
 
     def keep_if_due(self, minutes: float) -> None:
         """Write a snapshot if one is due, every `minutes` unless 0, or if a signal asks to stop, which is then obeyed.
@@ -163,8 +175,8 @@ class _Keeper:
         if stopping or due_somewhere:
             updates.check_finite()
             if self.snapshots is not None:
-                lines = [dataclasses.asdict(line) for line in updates.history]
-                snapshot = updates.capture({"seconds": self.seconds, "history": lines, "resumed_at": self.resumed_at})
+                seconds, lines = self.clock.seconds, [dataclasses.asdict(line) for line in updates.history]
+                snapshot = updates.capture({"seconds": seconds, "history": lines, "resumed_at": self.resumed_at})
                 self.snapshots.save(self.selection.add_to(snapshot) if self.selection else snapshot)
             self.kept = time.perf_counter()
         if stopping and signals is not None:
@@ -218,7 +230,7 @@ class _Keeper:
         self.updates.restore(snapshot)
         if self.selection is not None:
             self.selection.restore(snapshot)
-        self.earlier = float(metadata["seconds"])
+        self.clock.earlier = float(metadata["seconds"])
         self.updates.history[:] = [StepReport(**line) for line in metadata["history"]]
         self.resumed_at = [*metadata["resumed_at"], step]
 
@@ -233,8 +245,8 @@ class _Keeper:
             epochs=updates.epoch,
             stopped=updates.done < updates.total,
             tokens=updates.tokens,
-            seconds=self.seconds,
-            earlier=self.earlier,
+            seconds=self.clock.seconds,
+            earlier=self.clock.earlier,
             accumulation=updates.processes.largest(updates.micro_batches)[0],
             resumed_at=self.resumed_at,
             untouched_decay=updates.untouched_decay(selection.step if selection else updates.total),
@@ -262,12 +274,12 @@ def predict(
     lengths, on_gpu = encoded.lengths(), placement.device.type == "cuda"
     every = length_sorted_batches(lengths, batch_size=batch_size, tokens=_TOKENS if on_gpu else None)
     batches = list(every)[processes.rank :: processes.count]
-    rows, layout = model.place(encoded, placement.device), placement.layout(lengths) if model.flat else Layout()
+    packer, layout = model.place(encoded, placement.device), placement.layout(lengths) if model.flat else Layout()
     parts = list[Tensor]()
     with placement.algorithms(), placement.autocast():  # which casts each weight once
         for batch in batches:
             on_batch()
-            parts += _logits(model, rows, batch=batch, layout=layout)
+            parts += _logits(model, packer, batch=batch, layout=layout)
     logits = np.zeros((len(encoded), model.config.num_labels or 1), dtype=np.float32)
     if batches:
         logits[np.concatenate(batches)] = torch.cat(parts).cpu().numpy()  # longest row first
@@ -277,17 +289,17 @@ def predict(
     return logits
 
 
-def _logits(model: Classifier, rows: Rows, *, batch: NDArray[np.int64], layout: Layout) -> Iterator[Tensor]:
+def _logits(model: Classifier, packer: Packer, *, batch: NDArray[np.int64], layout: Layout) -> Iterator[Tensor]:
     """Yield the logits of a batch; in halves if memory is too small for the whole."""
     try:
-        yield model(rows.gather(batch, layout=layout)).float()
+        yield model(packer.gather(batch, layout=layout)).float()
         return
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error) or len(batch) == 1:
             raise
     release_memory(next(model.parameters()).device)
     for half in np.array_split(batch, 2):
-        yield from _logits(model, rows, batch=half, layout=layout)
+        yield from _logits(model, packer, batch=half, layout=layout)
 
 
 def length_sorted_batches(

@@ -51,14 +51,14 @@ class Updates:
         self.done = self.tokens = 0
         self.micro_batches = settings.accumulation  # that a batch is split into
         self._model, self.settings, self._placement = model, settings, placement
-        self._rows, self._lengths = model.place(encoded, placement.device), encoded.lengths()
+        self._packer, self._lengths = model.place(encoded, placement.device), encoded.lengths()
         self.tokens_per_epoch = int(self._lengths.sum())
         self._layout = placement.layout(self._lengths, rows=settings.batch_size) if model.flat else Layout()
         self._labels, self.processes = labels, processes
         self._own = slice(processes.rank, None, processes.count)  # this process's rows of a batch
         self._shared = SharedGradients(model.parameters(), processes) if processes.count > 1 else None
         self._forward, self.optimizer, self.kernels = choose_way(
-            model, settings, rows=self._rows, updates=self.total, placement=placement, processes=processes
+            model, settings, packer=self._packer, updates=self.total, placement=placement, alone=processes.count == 1
         )
         self._loss = Loss(labels, outputs=model.config.num_labels or 1, settings=settings, device=placement.device)
         # The sum of the losses since the last line of the history, and the norm of the last gradient, before clipping.
@@ -156,7 +156,7 @@ class Updates:
         for micro_batch in micro_batches:
             views = micro_batch.views()
             with self._placement.autocast():
-                logits = self._forward(self._rows.unpack(micro_batch))
+                logits = self._forward(self._packer.unpack(micro_batch))
             loss = self._loss(logits.float(), views["targets"], present=views["present"]) / views["count"][0]
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
@@ -206,10 +206,9 @@ class Updates:
 
     def _check(self, loss_sum: float, norm: float, *, step: int) -> None:
         if not (math.isfinite(loss_sum) and math.isfinite(norm)):
-            raise DivergedError(
-                f"diverged at update {step} of {self.total}: loss {loss_sum}, gradient norm {norm}; "
-                "a lower trainer.learning_rate or a longer trainer.warmup may help"
-            )
+            advice = "a lower trainer.learning_rate or a longer trainer.warmup may help"
+            found = f"loss {loss_sum}, gradient norm {norm}"
+            raise DivergedError(f"diverged at update {step} of {self.total}: {found}; {advice}")
 
     def untouched_decay(self, steps: int) -> float:
         """Return the factor by which `steps` updates shrink a row of the embedding table that never has a gradient."""
@@ -234,9 +233,7 @@ class Updates:
         """Continue from what `capture` returned."""
         metadata = snapshot.metadata
         self._tally[0].copy_(snapshot.tensors["loss_sum"])
-        with torch.no_grad():
-            for name, parameter in trained(self._model).items():
-                parameter.copy_(snapshot.tensors[f"model.{name}"])
+        self._model.load_state_dict(snapshot.part("model."), strict=False)  # of what is trained
         self.optimizer.restore(snapshot.part("optimizer."))
         self.micro_batches = max(self.micro_batches, metadata["parts"])
         self.done, self.tokens, self._loss_steps = snapshot.step, metadata["tokens"], metadata["loss_steps"]
@@ -250,10 +247,8 @@ class Updates:
         """
         ordered = batch[np.argsort(-self._lengths[batch], kind="stable")]  # rows of similar length share a block
         own = ordered[self._own]  # equal work for every process
-        common = {
-            "count": np.array([self._loss.weight(self._labels[batch])], np.float32),
-            "scalars": np.array(self._numbers(), np.float32),
-        }
+        common = {"count": np.array([self._loss.weight(self._labels[batch])], np.float32)}
+        common["scalars"] = np.array(self._numbers(), np.float32)
         whole = self.micro_batches == 1 and self.processes.count == 1
         layout = self._layout if whole else dataclasses.replace(self._layout, rows=None)
         packed = []
@@ -264,7 +259,7 @@ class Updates:
             present = (np.arange(filled) < len(rows)).astype(np.float32)
             own_seed = np.array([(seed + number) % 2**63], np.uint64).view(np.int32)
             extras = {"targets": targets, "present": present, "seed": own_seed, **common}
-            packed.append(self._rows.pack(rows, layout=layout, extras=extras))
+            packed.append(self._packer.pack(rows, layout=layout, extras=extras))
         return packed
 
     def _numbers(self) -> list[float]:

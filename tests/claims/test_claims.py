@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import RobertaConfig, pipeline
 
-from glue_bench.claims import Card, Claim, LikelyToken, Verdict, load_card
+from glue_bench.claims import Card, Claim, ClaimVerdict, LikelyToken, load_card
 from glue_bench.claims.models import Model, check_model, count_parameters, count_weights
 from glue_bench.config.schema import EncoderConfig
 from glue_bench.errors import InputError
@@ -31,7 +31,7 @@ def copied_tiny(tiny_roberta: Path, tmp_path: Path) -> Path:
 def test_every_row_of_the_shipped_card_has_a_known_verdict(card: Card) -> None:
     rows = check(card)
     assert len(rows) == 19
-    assert {row.verdict for row in rows.values()} <= set(Verdict)
+    assert {row.verdict for row in rows.values()} <= set(ClaimVerdict)
     for row in rows.values():
         assert row.claim.says
         assert row.claim.source

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from glue_bench.claims import Claim, ClaimRow, ClaimsReport, Verdict, load_card, render_claims
+from glue_bench.claims import Claim, ClaimRow, ClaimsReport, ClaimVerdict, load_card, render_claims
 from glue_bench.cli import main
 from glue_bench.runs.store import RunStore
 from tests.conftest import Result
@@ -23,7 +23,7 @@ def hostile_report() -> ClaimsReport:
     claim = Claim(kind="case", id="=1+1", title="a|b", model="<script>", says="[x](y)", check="-", source="+")
     hostile = ClaimRow(
         claim=claim,
-        verdict=Verdict.CONTRADICTED,
+        verdict=ClaimVerdict.CONTRADICTED,
         found="*bold*",
         why="back`tick",
         basis="@here",
@@ -61,7 +61,7 @@ def test_a_card_without_claims_has_a_table_in_every_format() -> None:
 def test_the_json_schema_is_what_the_documentation_lists() -> None:
     documented = (Path(__file__).parents[2] / "docs" / "claims.md").read_text()
     content = json.loads(render_claims(hostile_report(), "json"))
-    for key in (*content, *content["claims"][0], *Verdict):
+    for key in (*content, *content["claims"][0], *ClaimVerdict):
         assert f"`{key}`" in documented, key
 
 

@@ -33,13 +33,13 @@ def ours(
     model.to(placement.device).train(training)
     dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
     fused = FusedClassifier(model, settings(**switched), dtype=dtype)
-    rows = model.place(encoded, placement.device)
+    packer = model.place(encoded, placement.device)
     layout = Layout(bucket=64, rows=len(encoded) + 3, segments=True)
     extras = {"seed": np.array([seed], np.uint64).view(np.int32)}
     torch.manual_seed(seed)
     with placement.algorithms(), placement.autocast():
-        packed = rows.pack(np.arange(len(encoded)), layout=layout, extras=extras)
-        logits = fused(rows.unpack(packed.to(placement.device)))[: len(encoded)].float()
+        packed = packer.pack(np.arange(len(encoded)), layout=layout, extras=extras)
+        logits = fused(packer.unpack(packed.to(placement.device)))[: len(encoded)].float()
         logits.square().sum().backward()  # type: ignore[no-untyped-call]
     gradients = [fused.weights.grads[name].flatten() for name, _ in sorted(model.named_parameters())]
     return logits.detach().double().cpu(), torch.cat(gradients).double().cpu()

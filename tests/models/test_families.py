@@ -25,7 +25,7 @@ from glue_bench.models.classifier import (
     save_classifier,
 )
 from glue_bench.models.flat import FlatModel, check
-from glue_bench.models.packing import Rows
+from glue_bench.models.packing import Packer
 from glue_bench.models.padded import pad
 from glue_bench.runs.store import RunStore
 from glue_bench.training.checkpoint import SnapshotStore
@@ -129,16 +129,16 @@ def test_an_encoder_that_transformers_cannot_compute_is_refused_with_the_reason(
 
 def test_a_length_that_transformers_cannot_compute_is_an_input_error_but_too_little_memory_is_not() -> None:
     model = load_classifier(config_of("megatron-bert"), outputs=3, head_seed=1, engine="padded")
-    rows = Rows(encoded_of([41, 3], seed=1, pad_id=1), torch.device("cpu"), config=model.config)
+    packer = Packer(encoded_of([41, 3], seed=1, pad_id=1), torch.device("cpu"), config=model.config)
     with pytest.raises(InputError, match=r"^megatron-bert: its model cannot compute 2 rows of 41 tokens \(.+\)$"):
-        model(rows.gather(np.arange(2)))
+        model(packer.gather(np.arange(2)))
 
     def fail(*_: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     model.whole.register_forward_pre_hook(fail)
     with pytest.raises(torch.OutOfMemoryError):
-        model(rows.gather(np.arange(1, 2)))
+        model(packer.gather(np.arange(1, 2)))
 
 
 def test_a_family_that_the_flat_engine_cannot_run_keeps_its_whole_vocabulary() -> None:
@@ -164,7 +164,7 @@ def test_a_saved_classifier_of_every_family_loads_here_and_in_transformers_with_
     encoded, rows, cpu = encoded_of([5, 1, 9], seed=4, pad_id=1), np.arange(3), torch.device("cpu")
     with torch.no_grad():
         ours, loaded = (way(way.place(encoded, cpu).gather(rows)) for way in (model, again))
-        batch = Rows(encoded, cpu, config=model.config).gather(rows)
+        batch = Packer(encoded, cpu, config=model.config).gather(rows)
         expected = theirs(**pad(batch, model.config)).logits
     assert torch.equal(loaded, ours)
     torch.testing.assert_close(ours, expected, atol=1e-5, rtol=1e-5)
@@ -233,7 +233,7 @@ def test_the_check_takes_no_longer_than_a_few_forward_passes() -> None:
         whole = AutoModelForSequenceClassification.from_config(config).eval()  # type: ignore[no-untyped-call]
     for parameter in whole.parameters():
         parameter.data.fill_(0.01)
-    batch = Rows(encoded_of([7, 1], seed=1, pad_id=1), torch.device("cpu"), config=config).gather(np.arange(2))
+    batch = Packer(encoded_of([7, 1], seed=1, pad_id=1), torch.device("cpu"), config=config).gather(np.arange(2))
     rows = pad(batch, config)
 
     def seconds(call: Callable[[], Any]) -> float:

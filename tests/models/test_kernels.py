@@ -28,7 +28,7 @@ from glue_bench.models.kernels import (
     pick,
     split_by_length,
 )  # fmt: skip
-from glue_bench.models.packing import Rows
+from glue_bench.models.packing import Packer
 from glue_bench.models.placement import choose_placement
 from glue_bench.training.trainer import fit, predict
 from tests.support.training import CPU, STREAMS, encoded_of, rows_of, settings
@@ -37,8 +37,8 @@ HEADS, WIDTH = 3, 12
 
 
 def batch_of(lengths: list[int]) -> FlatBatch:
-    rows = Rows(encoded_of(lengths, seed=1, pad_id=1), config=RobertaConfig(), device=CPU.device)
-    return rows.gather(np.arange(len(lengths)))
+    packer = Packer(encoded_of(lengths, seed=1, pad_id=1), config=RobertaConfig(), device=CPU.device)
+    return packer.gather(np.arange(len(lengths)))
 
 
 def states(count: int, seed: int) -> Tensor:

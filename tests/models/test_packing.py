@@ -13,7 +13,7 @@ from transformers import RobertaConfig
 from glue_bench.models import kernels
 from glue_bench.models.classifier import load_classifier
 from glue_bench.models.kernels import Blocks, FlatBatch, arrange
-from glue_bench.models.packing import Rows, pack
+from glue_bench.models.packing import Packer, pack
 from glue_bench.models.placement import Layout
 from tests.support.training import CPU, encoded_of
 
@@ -21,10 +21,10 @@ LENGTHS = st.lists(st.integers(1, 90), min_size=1, max_size=9)
 BUCKETS = st.sampled_from([1, 32, 64])
 
 
-def flat_rows(lengths: list[int]) -> Rows:
+def packer_of(lengths: list[int]) -> Packer:
     encoded = encoded_of(lengths, seed=1, pad_id=1)
     encoded.tokens[:] *= 3_000 if len(lengths) % 2 else 1  # ids above 65,535 are sorted in another way
-    return Rows(encoded, config=RobertaConfig(), device=CPU.device)
+    return Packer(encoded, config=RobertaConfig(), device=CPU.device)
 
 
 def test_a_buffer_gives_back_its_arrays_each_where_a_kernel_can_read_it() -> None:
@@ -44,13 +44,13 @@ def test_a_buffer_gives_back_its_arrays_each_where_a_kernel_can_read_it() -> Non
 @example([30, 2], 32, 0)
 def test_a_batch_has_its_rows_then_absent_ones_then_filler(lengths: list[int], bucket: int, spare: int | None) -> None:
     count, rows = len(lengths), None if spare is None else len(lengths) + spare
-    split, layout = flat_rows(lengths), Layout(bucket=bucket, rows=rows, segments=True)
-    batch = split.gather(np.arange(count), layout=layout)
+    packer, layout = packer_of(lengths), Layout(bucket=bucket, rows=rows, segments=True)
+    batch = packer.gather(np.arange(count), layout=layout)
     total, real = len(batch.input_ids), sum(lengths)
     assert total % bucket == 0
     assert real <= total < max(real, (rows or 0) + 1) + bucket
     assert rows is None or total > rows == len(batch.first)
-    as_it_is = split.gather(np.arange(count))
+    as_it_is = packer.gather(np.arange(count))
     assert torch.equal(batch.input_ids[:real], as_it_is.input_ids)
     assert torch.equal(batch.position_ids[:real], as_it_is.position_ids)
     starts = batch.starts.numpy()
@@ -77,7 +77,7 @@ def test_a_batch_has_its_rows_then_absent_ones_then_filler(lengths: list[int], b
 def test_batches_of_as_many_tokens_and_about_as_long_rows_have_one_key() -> None:
     layout = Layout(bucket=64, rows=4)
     keys = [
-        flat_rows(lengths).pack(np.arange(len(lengths)), layout=layout, extras={}).key
+        packer_of(lengths).pack(np.arange(len(lengths)), layout=layout, extras={}).key
         for lengths in ([60, 50], [50, 33, 40], [64, 20, 20, 20], [65, 20, 20, 20], [64, 65])
     ]
     assert keys[0] == keys[1] == keys[2]
@@ -98,7 +98,7 @@ def test_filler_and_absent_rows_change_no_logit_and_no_gradient(
     plain: bool, lengths: list[int], bucket: int, spare: int | None, tiny_roberta: Path
 ) -> None:
     model = load_classifier(tiny_roberta, outputs=2, head_seed=1, engine="flat").eval()
-    rows = model.place(encoded_of(lengths, seed=3, pad_id=1), CPU.device)
+    packer = model.place(encoded_of(lengths, seed=3, pad_id=1), CPU.device)
     order = np.argsort([-length for length in lengths])
     layout = Layout(bucket=bucket, rows=None if spare is None else len(lengths) + spare)
     found = []
@@ -108,7 +108,7 @@ def test_filler_and_absent_rows_change_no_logit_and_no_gradient(
             patch.setattr(kernels, "arrange", arrange_as_a_gpu_does)
         for each in (Layout(), layout):
             model.zero_grad()
-            logits = model(rows.gather(order, layout=each))[: len(lengths)]
+            logits = model(packer.gather(order, layout=each))[: len(lengths)]
             assert torch.isfinite(logits).all()
             logits.square().sum().backward()
             gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]

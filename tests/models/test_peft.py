@@ -15,7 +15,7 @@ from glue_bench.config.compose import compose_run
 from glue_bench.config.schema import PeftConfig
 from glue_bench.errors import UsageError
 from glue_bench.models.classifier import Classifier, load_texts, load_trainable
-from glue_bench.models.packing import Rows
+from glue_bench.models.packing import Packer
 from glue_bench.models.padded import pad
 from glue_bench.models.trainable import trained
 from glue_bench.training.checkpoint import BestEpoch, SnapshotStore
@@ -132,8 +132,8 @@ def test_flat_padded_merged_and_reloaded_logits_and_gradients_are_equal(
         torch.testing.assert_close(parameter.grad, wanted, atol=2e-5, rtol=1e-4, msg=name)
     assert all(parameter.grad is None for parameter in flat.parameters() if not parameter.requires_grad)
 
-    rows = Rows(encoded_of(LENGTHS, seed=5, pad_id=1), CPU.device, config=flat.config)
-    batch = pad(rows.gather(np.arange(len(LENGTHS))), flat.config)
+    packer = Packer(encoded_of(LENGTHS, seed=5, pad_id=1), CPU.device, config=flat.config)
+    batch = pad(packer.gather(np.arange(len(LENGTHS))), flat.config)
     if flat.adapters:
         flat.adapters.save(tmp_path, base=str(family), revision=None)
         base = AutoModelForSequenceClassification.from_pretrained(family, num_labels=2)
@@ -147,8 +147,8 @@ def test_flat_padded_merged_and_reloaded_logits_and_gradients_are_equal(
 @pytest.mark.parametrize("family", WITH_PREFIX, indirect=True)
 def test_a_prefix_computes_what_peft_computes_and_is_reloaded_by_it(family: Path, tmp_path: Path) -> None:
     model = move(load(family, "prefix", **TOKENS))
-    rows = Rows(encoded_of(LENGTHS, seed=5, pad_id=1), CPU.device, config=model.config)
-    batch, logits = pad(rows.gather(np.arange(len(LENGTHS))), model.config), logits_of(model)
+    packer = Packer(encoded_of(LENGTHS, seed=5, pad_id=1), CPU.device, config=model.config)
+    batch, logits = pad(packer.gather(np.arange(len(LENGTHS))), model.config), logits_of(model)
     assert model.adapters is not None
     model.adapters.save(tmp_path, base=str(family), revision=None)
 
@@ -179,9 +179,9 @@ def test_a_prefix_goes_before_rows_of_any_length_where_attention_would_be_sparse
     config = AutoConfig.for_model("big_bird", **{**SIZES, "max_position_embeddings": 70}, block_size=4)
     AutoModel.from_config(config).save_pretrained(tmp_path)  # type: ignore[no-untyped-call]
     model = load(tmp_path, "prefix", **TOKENS).eval()
-    rows = model.place(encoded_of([63, 9], seed=5, pad_id=1), CPU.device)
-    each = [model(rows.gather(np.array([row]))) for row in (0, 1)]
-    torch.testing.assert_close(model(rows.gather(np.arange(2))), torch.cat(each), atol=1e-6, rtol=0)
+    packer = model.place(encoded_of([63, 9], seed=5, pad_id=1), CPU.device)
+    each = [model(packer.gather(np.array([row]))) for row in (0, 1)]
+    torch.testing.assert_close(model(packer.gather(np.arange(2))), torch.cat(each), atol=1e-6, rtol=0)
 
 
 def test_the_flat_engine_is_refused_and_positions_are_counted_with_a_prefix(tiny_roberta: Path) -> None:

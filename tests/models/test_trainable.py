@@ -140,12 +140,10 @@ def test_what_our_gpu_kernels_do_not_have_is_left_to_torch_and_said(
     monkeypatch.setattr("importlib.util.find_spec", lambda _: object())
     monkeypatch.setattr("torch.cuda.get_device_capability", lambda _: (9, 0))
     monkeypatch.setattr("glue_bench.training.optimizer.TorchAdamW", lambda *_: None)
-    from glue_bench.training.distributed import ALONE
-
     known: dict[str, Any] = {
-        "rows": model.place(encoded_of([3], seed=1, pad_id=1), CPU.device),
+        "packer": model.place(encoded_of([3], seed=1, pad_id=1), CPU.device),
         "placement": gpu,
-        "processes": ALONE,
+        "alone": True,
     }
     for key, value in {"layer_decay": 0.9, "decay_biases": True}.items():
         changed = settings(**{key: value})

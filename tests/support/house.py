@@ -36,14 +36,15 @@ class House:
 
     files: dict[str, int]  # path from the repository's root to its number of lines
     functions: list[Function]
-    packages: dict[str, int]  # package, or module at the top, to its number of files
+    classes: Counter[str]  # public name to the number of modules that define it
+    packages: dict[str, int]  # `package/`, or module at the top, to its number of files
     edges: set[tuple[str, str]]  # importing and imported package
 
     def summary(self) -> dict[str, str]:
         """Return the rows of the printed table."""
         longest_file = max(self.files, key=lambda path: self.files[path])
         longest = max(self.functions, key=lambda function: function.lines)
-        flat = sum(count for name, count in self.packages.items() if count == 1)
+        inside = {name: count for name, count in self.packages.items() if name.endswith("/")}
         return {
             "files": str(len(self.files)),
             "lines": f"{sum(self.files.values()):,}",
@@ -53,11 +54,12 @@ class House:
             f"functions above {LONGEST_FUNCTION} lines": str(len(self.long_functions())),
             f"functions with more than {MOST_POSITIONAL} positional parameters": str(len(self.loose_functions())),
             "most positional parameters": str(max(function.positional for function in self.functions)),
-            "packages": str(len(self.packages) - flat),
-            "modules outside of a package": str(flat),
+            "packages": str(len(inside)),
+            "modules outside of a package": str(len(self.packages) - len(inside)),
             "files of the largest package": str(max(self.packages.values())),
             "imports between packages": str(len(self.edges)),
-        }
+            "public class names of several modules": str(len(self.shared_names())),
+        } | {f"files of {name}": str(count) for name, count in sorted(inside.items())}
 
     def long_files(self) -> list[str]:
         """List files above MOST_LINES."""
@@ -66,6 +68,10 @@ class House:
     def long_functions(self) -> list[str]:
         """List functions above LONGEST_FUNCTION."""
         return [f"{item.place} ({item.lines} lines)" for item in self.functions if item.lines > LONGEST_FUNCTION]
+
+    def shared_names(self) -> list[str]:
+        """List the public names that classes of several modules have."""
+        return [name for name, count in self.classes.items() if count > 1]
 
     def loose_functions(self) -> list[str]:
         """List functions that take more than MOST_POSITIONAL parameters by position; kernels have no others."""
@@ -82,7 +88,8 @@ def measure(root: Path) -> House:
     return House(
         files={str(path): len((root / path).read_text(encoding="utf-8").splitlines()) for path in trees},
         functions=[function for path, tree in trees.items() for function in _functions(path, tree)],
-        packages=dict(Counter(_room(path) for path in trees)),
+        classes=Counter(name for tree in trees.values() for name in _public_classes(tree)),
+        packages=dict(Counter(_room(path) + "/" * (len(path.parts) > 2) for path in trees)),
         edges={(room, target) for room, target in imports if room != target},
     )
 
@@ -121,6 +128,10 @@ def _functions(path: Path, tree: ast.AST) -> Iterator[Function]:
             )
 
 
+def _public_classes(tree: ast.Module) -> set[str]:
+    return {node.name for node in tree.body if isinstance(node, ast.ClassDef) and not node.name.startswith("_")}
+
+
 def _measure_revision(revision: str) -> House:
     archive = subprocess.run(
         ["git", "-C", str(ROOT), "archive", revision, "glue_bench"], capture_output=True, check=True
@@ -136,8 +147,8 @@ def main() -> None:
     columns = [*(_measure_revision(revision).summary() for revision in revisions), measure(ROOT).summary()]
     print(f"| glue_bench/ | {' | '.join([*revisions, 'now'])} |")
     print(f"|---|{'--:|' * len(columns)}")
-    for name in columns[0]:
-        print(f"| {name} | {' | '.join(column[name] for column in columns)} |")
+    for name in dict.fromkeys(name for column in columns for name in column):
+        print(f"| {name} | {' | '.join(column.get(name, '') for column in columns)} |")
 
 
 if __name__ == "__main__":

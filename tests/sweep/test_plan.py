@@ -98,6 +98,24 @@ def test_a_plan_updates_records_in_memory_and_a_sweep_writes_them_under_a_lease(
     assert (found.comparable, found.config["task"]["title"]) == (True, "RTE")
 
 
+@pytest.mark.parametrize("source", ["hub", "sample"])
+@pytest.mark.parametrize("rows", [277, 90])
+def test_a_run_that_scores_half_of_the_dev_rows_is_up_to_date_with_the_reasons_that_it_wrote(
+    source: str, rows: int, tmp_path: Path
+) -> None:
+    store, asked = RunStore(tmp_path), request("rte")
+    record = make_record(task="rte", setting="rte", selection="halves")
+    reasons = asked.config.task.not_comparable_because(
+        source=source, rows={"train": 2490, "validation": rows}, fingerprints={}, selection="halves"
+    )
+    halves = {"rows": {"train": 2490, "validation": rows - rows // 2}, "choosing": {"validation": rows // 2}}
+    data = {**record.data, "source": source, **halves}
+    store.save(dataclasses.replace(record, data=data, comparable=False, not_comparable_because=reasons))
+    plan = plan_runs([asked], store, retry_failed=False)
+    assert plan.outdated == set()
+    assert plan.records[asked.run_id].not_comparable_because[0] == "only half of the dev rows is scored"
+
+
 @pytest.mark.parametrize(("newer", "kept"), [(-5, False), (5, True)])
 def test_snapshots_of_a_training_that_keeps_its_model_survive_a_plain_sweep(
     newer: int, kept: bool, tmp_path: Path
