@@ -101,9 +101,9 @@ def compose_sweep(overrides: Sequence[str], *, config_dir: Path | None = None) -
             raise UsageError(f"init={lists.init}: none of these tasks starts from it{did_you_mean(lists.init, starts)}")
         configs = [c if c.init in c.task.init_from else replace(c, init="pretrained") for c in configs]
     elif word := last_word(overrides, "init"):  # a protocol's may name more tasks than are run
-        used = {name for task in lists.tasks for name in _chain(lists.init, task)}
-        if idle := [name for name in parse_overrides([word])[0].value() if name not in used]:
-            raise UsageError(f"{word}: {idle[0]} is not among the tasks ({list_names(lists.tasks)})")
+        given: Any = parse_overrides([word])[0].value()
+        if idle := {*given} - {name for task in lists.tasks for name in _chain(lists.init, task)}:
+            raise UsageError(f"{word}: {min(idle)} is not among the tasks ({list_names(lists.tasks)})")
     return Sweep(configs=configs, seeds=lists.seeds)
 
 

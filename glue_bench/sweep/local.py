@@ -248,7 +248,8 @@ class _Driver:
         self._workers.remove(worker)
         self._free.append(worker.slot)
         keep_log(self._queue.store.folder(*request.place), process.pid)  # if its process could not do so itself
-        kind, content = worker.outcome or ("failed", worker.why_lost())
+        outcome: tuple[str, Any] = worker.outcome or ("failed", worker.why_lost())
+        kind, content = outcome
         if kind == "ended":
             self._queue.settle(request, content, stopped=self._stopping)
         elif kind == "fatal":  # the other workers are asked to stop; then it is raised
