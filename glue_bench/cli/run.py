@@ -77,10 +77,10 @@ def _execute_many(arguments: argparse.Namespace) -> int:
 def _request(overrides: list[str], config_dir: Path | None) -> RunRequest:
     from glue_bench.config.compose import compose_run, compose_starts
 
-    for word in overrides:
-        key = word.partition("=")[0]
-        if key in ("tasks", "seeds", "encoders") or key.startswith("grid."):
-            one = key.replace("grid.", "trainer.") if "." in key else key[:-1]
+    given = [word.partition("=")[0] for word in overrides]
+    for word, key in zip(overrides, given, strict=True):
+        one = key.replace("grid.", "trainer.") if "." in key else key[:-1]
+        if key in ("tasks", "seeds", "encoders") or (key.startswith("grid.") and one not in given):  # a cell has both
             raise UsageError(f"{word}: `run` takes one {one}, as {one}=; `sweep` takes several")
     config = compose_run(overrides, config_dir=config_dir)
     return make_requests(config, [config.seed], starts=compose_starts(config, overrides, config_dir=config_dir))[0]

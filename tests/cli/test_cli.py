@@ -289,6 +289,9 @@ def test_run_takes_no_lists_of_a_sweep(
     assert main(["run", "task=rte", *more, word]) == 2
     line = f"glue-bench: {word}: `run` takes one {one}, as {one}=; `sweep` takes several\n"
     assert capsys.readouterr().err == line
+    if word.startswith("grid.epochs"):  # which value it is of the grid
+        assert main(["run", *more, word, "trainer.epochs=2"]) == 2
+        assert "task: must be given" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("words", [("executor=serial",), ("executor=local", "executor.workers=2")], ids=" ".join)
