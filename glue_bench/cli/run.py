@@ -15,7 +15,7 @@ from pathlib import Path
 from glue_bench.cli.shared import add_options, describe_keys, say
 from glue_bench.cli.sweep import execute_plan, print_report
 from glue_bench.config.schema import RunConfig
-from glue_bench.errors import EXIT_LACKING, UsageError
+from glue_bench.errors import EXIT_LACKING, DivergedError, UsageError
 from glue_bench.runs.identity import RunRequest, make_requests
 from glue_bench.runs.store import RunStore
 from glue_bench.sweep.board import describe_outcome
@@ -47,19 +47,16 @@ def execute(arguments: argparse.Namespace) -> int:
 
 def _execute_one(arguments: argparse.Namespace, processes: Processes) -> int:
     plan, request, store = plan_one(_request(arguments.overrides, arguments.config_dir), retry_failed=True)
-    if not plan.missing:
-        say(f"{request.title}: already done, nothing to train: {describe_outcome(plan.records[request.run_id])}")
-        print_report(plan.records.values(), store)
-        processes.broadcast(None)
-        return 0
     records = execute_plan(plan, store, processes=processes, stop_at_failure=True)
     record = records[request.run_id]
     processes.broadcast(None)
+    if not plan.missing or not record.finished:  # it was done before, or another worker ran it in the meantime
+        how = record.status if plan.missing else "already done, nothing to train"
+        say(f"{request.title}: {how}: {describe_outcome(record)}")
     print_report([record], store)
-    if record.status != "finished":  # another worker ran it in the meantime
-        say(f"{request.title}: {record.status}: {record.outcome}")
     say(f"kept in {store.folder(*request.place)}")
-    return 0 if plan.is_fulfilled(records, store) else EXIT_LACKING
+    lacking = DivergedError.exit_code if record.status == "diverged" else EXIT_LACKING
+    return 0 if plan.is_fulfilled(records, store) else lacking
 
 
 def _execute_many(arguments: argparse.Namespace) -> int:
@@ -79,10 +76,11 @@ def _execute_many(arguments: argparse.Namespace) -> int:
 
 def _request(overrides: list[str], config_dir: Path | None) -> RunRequest:
     from glue_bench.config.compose import compose_run, compose_starts
-    from glue_bench.config.overrides import last_word
 
-    for key in ("tasks", "seeds", "encoders"):
-        if word := last_word(overrides, key):
-            raise UsageError(f"{word}: `run` takes one {key[:-1]}, with {key[:-1]}=; `sweep` takes several")
+    given = [word.partition("=")[0] for word in overrides]
+    for word, key in zip(overrides, given, strict=True):
+        one = key.replace("grid.", "trainer.") if "." in key else key[:-1]
+        if key in ("tasks", "seeds", "encoders") or (key.startswith("grid.") and one not in given):  # a cell has both
+            raise UsageError(f"{word}: `run` takes one {one}, with {one}=; `sweep` takes several")
     config = compose_run(overrides, config_dir=config_dir)
     return make_requests(config, [config.seed], starts=compose_starts(config, overrides, config_dir=config_dir))[0]

@@ -32,9 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """List the runs, or remove them."""
-    words = list(arguments.overrides)
-    removes = words[:1] == ["rm"]
-    filters, store = read_filters(words[removes:])
+    removes = arguments.overrides[:1] == ["rm"]
+    filters, store = read_filters(arguments.overrides[removes:])
     if removes and not filters:
         example = "as in status=failed; encoder=NAME removes all of an encoder"
         raise UsageError(f"runs rm: name the runs to remove, {example}")

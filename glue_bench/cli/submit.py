@@ -82,9 +82,8 @@ def _check(words: list[str], files: Sequence[LeaderboardFile], *, arguments: arg
 
 
 def _build(words: list[str], files: Sequence[LeaderboardFile], *, arguments: argparse.Namespace) -> int:
-    config_dir = arguments.config_dir
-    others = (*_CHOOSE, *_TRAINER)
-    given, config, store = read_words(words, "submit build", keys=_COMPOSED, others=others, config_dir=config_dir)
+    folder, others = arguments.config_dir, (*_CHOOSE, *_TRAINER)
+    given, config, store = read_words(words, "submit build", keys=_COMPOSED, others=others, config_dir=folder)
     if "seed" in given and arguments.pick:
         raise UsageError(f"seed={given['seed']} and --pick {arguments.pick}: give one of the two")
     fills = parse_fills(arguments.fill, files)

@@ -70,7 +70,8 @@ def compose_sweep(overrides: Sequence[str], *, config_dir: Path | None = None) -
         if word and words:
             raise UsageError(f"{word} and {words}: give one of the two")
         if word:
-            value = re.sub(r"^\[(.*)\]$", r"\1", word.partition("=")[2])  # [A] means A; half a list is refused later
+            parse_overrides([word])  # so that a mistake in it is shown as it was written
+            value = re.sub(r"^\[(.*)\]$", r"\1", word.partition("=")[2])  # [A] means A; half a list is refused above
             wide.append(f"{many}=[{value}]")
     # Any task will do to read the lists, without its columns; each run is then composed with its own.
     rest = check_words(wide, config_dir)
@@ -99,6 +100,10 @@ def compose_sweep(overrides: Sequence[str], *, config_dir: Path | None = None) -
         if lists.init not in starts:
             raise UsageError(f"init={lists.init}: none of these tasks starts from it{did_you_mean(lists.init, starts)}")
         configs = [c if c.init in c.task.init_from else replace(c, init="pretrained") for c in configs]
+    elif word := last_word(overrides, "init"):  # a protocol's may name more tasks than are run
+        given: Any = parse_overrides([word])[0].value()
+        if idle := {*given} - {name for task in lists.tasks for name in _chain(lists.init, task)}:
+            raise UsageError(f"{word}: {min(idle)} is not among the tasks ({list_names(lists.tasks)})")
     return Sweep(configs=configs, seeds=lists.seeds)
 
 
@@ -192,8 +197,9 @@ def compose_keys(overrides: Sequence[str], config_dir: Path | None = None) -> Sw
         raise unreadable(where or f"a file under {config_dir or conf_folder()}", error) from error
     # OmegaConf raises these for values that YAML allows and a configuration does not: a number of 5,000 digits.
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, AssertionError) as error:
-        reason = f"{type(error).__name__}: {first_line(error)}"
-        raise UsageError(f"{config_dir or 'KEY=VALUE'}: cannot be composed ({reason})") from error
+        loop = "its `defaults` lead back to itself" if isinstance(error, RecursionError) else ""
+        names, reason = list_names(file.name for file in files), loop or f"{type(error).__name__}: {first_line(error)}"
+        raise UsageError(f"{names or 'KEY=VALUE'}: cannot be composed ({reason})") from error
 
 
 def _put(inside: Any, key: str, *, value: Any) -> None:

@@ -120,7 +120,7 @@ def _spell_out(word: str, config_dir: Path | None) -> list[str]:
     A UsageError for a range of too many seeds, or a word that may be a hub id and a folder.
     """
     key, _, value = word.partition("=")
-    bare = value.removeprefix("[").removesuffix("]")
+    bare = re.sub(r"^\[(.*)\]$", r"\1", value)
     if key == "tasks" and bare == "all":
         return [f"tasks=[{','.join(group_options('task', config_dir))}]"]
     if key in ("tasks", "encoders") and value != "null" and re.fullmatch(r"[\w./~-]+", value):
@@ -150,14 +150,16 @@ def _spell_out_range(found: re.Match[str]) -> str:
 def _check_override(override: Override, config_dir: Path | None) -> None:
     """Refuse unknown names and keys before Hydra runs, so that the error can be one line."""
     word, key, value = quote(override.input_line or ""), quote(override.key_or_group), override.value()
-    in_grid, is_list = key.removeprefix("trainer."), isinstance(value, list)
+    in_grid, is_list = key.removeprefix("trainer.").removeprefix("grid."), isinstance(value, list)
     if override.is_add() or override.is_force_add() or override.is_delete() or override.package is not None:
         raise UsageError(f"{word}: only key=value is supported; every key has a default already")
     if re.match(r"hydra\b", key):
         raise UsageError(f"{word}: Hydra's own settings are not supported; the results folder is results_dir=FOLDER")
     if override.is_sweep_override():
-        lists = f"grid.{in_grid}=[A,B]" if in_grid in GRID_KEYS else "tasks=[A,B], seeds=[1,2] or encoders=[A,B]"
-        raise UsageError(f"{word}: several values need `run -m`, or `sweep` with {lists}; a list needs brackets")
+        several = f"grid.{in_grid}" if in_grid in GRID_KEYS else f"{key.removesuffix('s')}s"
+        listed = in_grid in GRID_KEYS or several in ("tasks", "seeds", "encoders")
+        sweep = f", or `sweep` with {several}=[A,B]" if listed else ""
+        raise UsageError(f"{word}: several values need `run -m`{sweep}; a list needs brackets")
     if key in GROUPS:
         name = value if isinstance(value, str) else word.partition("=")[2]  # Hydra's number as it was written
         options = group_options(key, config_dir) + (["null"] if key in OPTIONAL else [])

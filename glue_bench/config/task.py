@@ -19,7 +19,7 @@ REGRESSION_METRICS = ("pearson", "spearman")
 CORRELATIONS = ("matthews_correlation", *REGRESSION_METRICS)  # -1 to 1; all other metrics are 0 to 1
 _OF_CLASS_1 = ("f1", "precision", "recall")
 
-GIVEN = Must("given", lambda text: bool(text.strip()))
+GIVEN = Must("given", lambda text: text.strip() not in ("", "???"))  # ???: OmegaConf's word for not given
 NAME = Must.match(
     "made of letters, digits, '.', '_' and '-', starting with a letter or digit",
     r"(?!.*\.\.)[A-Za-z0-9][A-Za-z0-9._-]{0,95}",

@@ -168,4 +168,5 @@ def _why(folder: Path, error: Exception) -> str:
     if isinstance(error, OverflowError):
         return f"a token's id must be below 2^31, its type below 256: {error}"
     missing = "a file that it is made from is missing: " if "NoneType" in str(error) else ""
-    return f"{missing}{reason_of(error)}"
+    unread = "`tiktoken`" in str(error)  # tried last, for what sentencepiece cannot read
+    return "its vocabulary file is damaged, download it again" if unread else f"{missing}{reason_of(error)}"

@@ -93,5 +93,4 @@ def first_position(config: PretrainedConfig) -> int:
 def max_positions(config: PretrainedConfig) -> int:
     """Return the longest row in tokens: RoBERTa's 514 position embeddings are enough for 512 tokens."""
     positions = int(getattr(config, "max_position_embeddings", 0) or 0)
-    positions = positions if positions > 0 else 2**31  # relative positions only
-    return positions - first_position(config)
+    return (positions if positions > 0 else 2**31) - first_position(config)  # with relative positions only, any length

@@ -207,8 +207,7 @@ class Experiment:
         model.cut_vocabulary(np.concatenate([split.tokens for split in encoded.values()]))
         if not choosing:
             return None
-        score = functools.partial(self.score_on, self.choosing_rows)
-        return BestEpoch(model, score, patience=trainer.patience)
+        return BestEpoch(model, functools.partial(self.score_on, self.choosing_rows), patience=trainer.patience)
 
     def _fit(self, best: BestEpoch | None) -> FitResult:
         self.on_phase("training")

@@ -277,8 +277,7 @@ def find_earlier(requests: Iterable[RunRequest], store: RunStore) -> list[RunReq
         before = [identify(request.config, request.inputs, starts=starts, shape=shape) for shape in shapes]
 
         def order(other: RunRequest) -> tuple[bool, bool]:  # all seeds of a setting share an id
-            has_record = (store.folder(*other.place) / "record.json").exists()
-            return not has_record, other.setting_id not in settings
+            return not (store.folder(*other.place) / "record.json").exists(), other.setting_id not in settings
 
         return min([request, *before], key=order)
 

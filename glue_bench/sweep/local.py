@@ -18,7 +18,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
 from glue_bench.config.schema import ExecutorConfig
-from glue_bench.errors import DiskError, GlueBenchError, UsageError, describe
+from glue_bench.errors import GlueBenchError, UsageError, describe
 from glue_bench.machine import total_memory, usable_cores
 from glue_bench.runs.identity import RunRequest
 from glue_bench.runs.record import Record
@@ -74,7 +74,7 @@ class _Worker:
     heard: float = field(default_factory=time.monotonic)  # when it last sent a message
     longest: float = 0.0  # seconds between two of them: an update may take minutes
     steps: int = 0
-    outcome: tuple[str, Any] | None = None  # ended and its record or None, or failed or disk and why
+    outcome: tuple[str, Any] | None = None  # ended and its record or None, failed and why, or fatal and the error
 
     @property
     def quiet(self) -> float:
@@ -177,7 +177,7 @@ class _Driver:
         self._queue, self._listener, self._timeout, self._most = queue, queue.listener, timeout, most
         self._free, self._workers = list(slots), list[_Worker]()
         self._asked_to_stop = math.inf  # when
-        self._fatal: DiskError | None = None
+        self._fatal: GlueBenchError | None = None
 
     def run(self) -> dict[str, Record]:
         with SIGNALS.at_a_good_moment():
@@ -252,8 +252,8 @@ class _Driver:
         kind, content = outcome
         if kind == "ended":
             self._queue.settle(request, content, stopped=self._stopping)
-        elif kind == "disk":  # the other workers are asked to stop; then it is raised
-            self._fatal = self._fatal or DiskError(content)
+        elif kind == "fatal":  # the other workers are asked to stop; then it is raised
+            self._fatal = self._fatal or content
         else:
             self._queue.settle_lost(request, GlueBenchError(content), steps=worker.steps, dead=process.pid)
 

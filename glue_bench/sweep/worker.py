@@ -47,7 +47,7 @@ def work(
     """Do one run in the driver's `environment`, reported through `connection`; the process's main function.
 
     The last report is how it ended: with a record, or with None if the run must be put back; or else, why not (failed,
-    or the disk, which concerns every run).
+    or fatal: a full disk or a wrong command, which concern every run).
     """
     with contextlib.suppress(OSError):
         os.setsid()  # Ctrl-C in a terminal goes to the driver, which passes it on once
@@ -84,7 +84,7 @@ def work(
             outcome = "ended", None
         except BaseException as error:
             signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
-            outcome = ("disk" if isinstance(error, DiskError) else "failed"), describe(error)
+            outcome = ("fatal", error) if isinstance(error, DiskError | UsageError) else ("failed", describe(error))
             logger.debug("%s: %s", request.title, error, exc_info=not isinstance(error, GlueBenchError))
     pipe.send(*outcome)
     sys.stdout.flush()

@@ -34,9 +34,8 @@ class StopSignals:
             yield
             return
         self._stopping, self.pending = False, 0
-        hangup = getattr(signal, "SIGHUP", None)
         # nohup asked to survive a closed terminal.
-        asked = [number for number in STOPS if number != hangup or signal.getsignal(number) != signal.SIG_IGN]
+        asked = [number for number in STOPS if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
         before = {number: signal.signal(number, self._receive) for number in asked}
         try:
             yield

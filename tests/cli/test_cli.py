@@ -284,9 +284,25 @@ def test_a_title_with_escape_sequences_is_shown_and_not_obeyed(
     assert not {"\x1b", "\x07", "\r"} & set(printed)
 
 
-def test_run_takes_no_lists_of_a_sweep(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["run", "task=rte", "seeds=1-5"]) == 2
-    assert "seeds=1-5: `run` takes one seed, with seed=; `sweep` takes several" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("word", "one"),
+    [
+        ("seeds=1-5", "seed"),
+        ("tasks=rte", "task"),
+        ("grid.epochs=[2,3]", "trainer.epochs"),
+        ("grid.lr=3", "trainer.lr"),
+    ],
+)
+@pytest.mark.parametrize("more", [(), ("-m", "seed=1,2")], ids=len)
+def test_run_takes_no_lists_of_a_sweep(
+    word: str, one: str, more: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "task=rte", *more, word]) == 2
+    line = f"glue-bench: {word}: `run` takes one {one}, with {one}=; `sweep` takes several\n"
+    assert capsys.readouterr().err == line
+    if word.startswith("grid.epochs"):  # which value it is of the grid
+        assert main(["run", *more, word, "trainer.epochs=2"]) == 2
+        assert "task: must be given" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("words", [("executor=serial",), ("executor=local", "executor.workers=2")], ids=" ".join)

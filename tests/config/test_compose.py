@@ -200,9 +200,9 @@ def test_a_mistake_is_one_line_that_names_the_key(words: list[str], message: str
         ([f"tasks=[{','.join(f't{n}' for n in range(300))}]", "tasks=[]"], "tasks=[]: must be at least one"),
         ([f"seeds=[{','.join(['7'] * 300)}]"], "7] and 290 more: must be at least one"),
         (["task=rte,boolq"], "task=boolq: no such task"),
-        (["task=[rte"], "tasks=[[rte]: not a key=value override"),
-        (["seed=[1,2"], "seeds=[[1,2]: not a key=value override"),
-        (["task=rte}"], "tasks=[rte}]: not a key=value override"),
+        (["task=[rte"], "task=[rte: not a key=value override"),
+        (["seed=[1,2"], "seed=[1,2: not a key=value override"),
+        (["task=rte}"], "task=rte}: not a key=value override"),
         (["task="], "tasks=[]: must be at least one"),
     ],
 )

@@ -225,6 +225,19 @@ def test_a_users_file_inserts_nothing_and_stands_for_no_more_than_it_holds(
     assert len(str(caught.value)) < 600
 
 
+@pytest.mark.parametrize("others", [[], ["other"], ["other", "third"]], ids=len)
+@pytest.mark.parametrize("group", ["preset", "recipe", "protocol", "encoder", "task", "trainer", "executor"])
+def test_defaults_that_lead_back_to_their_own_file_are_one_line(group: str, others: list[str], tmp_path: Path) -> None:
+    (tmp_path / group).mkdir()
+    for name, following in zip(["mine", *others], [*others, "mine"], strict=True):
+        (tmp_path / group / f"{name}.yaml").write_text(f"# @package _global_\ndefaults: [{following}]\n")
+    task = "mine" if group == "task" else "rte"
+    with pytest.raises(UsageError) as caught:
+        compose_run([f"task={task}", f"{group}=mine"], config_dir=tmp_path)
+    wanted = f"{group}/mine.yaml: cannot be composed (its `defaults` lead back to a file that they begin with)"
+    assert str(caught.value) == wanted
+
+
 @pytest.mark.parametrize(
     ("group", "line", "key"),
     [

@@ -1,6 +1,7 @@
 """Words on the command line: short lists, keys of other programs, paths, and messages about them."""
 
 import math
+import re
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
@@ -175,20 +176,46 @@ def test_a_value_that_would_lead_elsewhere_or_is_not_a_number_is_refused(word: s
 
 
 @pytest.mark.parametrize(
-    ("word", "lists"),
+    ("word", "ways"),
     [
-        ("seeds=1,2", "tasks=[A,B], seeds=[1,2] or encoders=[A,B]"),
-        ("seed=1,2", "tasks=[A,B], seeds=[1,2] or encoders=[A,B]"),
-        ("encoder=minilm,bert", "tasks=[A,B], seeds=[1,2] or encoders=[A,B]"),
-        ("trainer.betas=0.9,0.99", "tasks=[A,B], seeds=[1,2] or encoders=[A,B]"),
-        ("trainer.dropout=0,0.1", "grid.dropout=[A,B]"),
-        ("data.source=hub,local", "tasks=[A,B], seeds=[1,2] or encoders=[A,B]"),
+        ("seeds=1,2", ", or `sweep` with seeds=[A,B]"),
+        ("seed=1,2", ", or `sweep` with seeds=[A,B]"),
+        ("encoder=minilm,bert", ", or `sweep` with encoders=[A,B]"),
+        ("tasks=rte,mrpc", ", or `sweep` with tasks=[A,B]"),
+        ("trainer.dropout=0,0.1", ", or `sweep` with grid.dropout=[A,B]"),
+        ("grid.epochs=2,3", ", or `sweep` with grid.epochs=[A,B]"),
+        ("trainer.betas=0.9,0.99", ""),
+        ("trainer.log_every=1,2", ""),
+        ("data.source=hub,local", ""),
     ],
 )
-def test_several_values_are_for_multirun_or_lists_of_a_sweep(word: str, lists: str) -> None:
+def test_several_values_are_for_multirun_or_for_a_list_where_a_sweep_has_one(word: str, ways: str) -> None:
     with pytest.raises(UsageError) as caught:
         compose_run(["task=rte", word])
-    assert str(caught.value) == f"{word}: several values need `run -m`, or `sweep` with {lists}; a list needs brackets"
+    assert str(caught.value) == f"{word}: several values need `run -m`{ways}; a list needs brackets"
+
+
+@pytest.mark.parametrize(
+    "word", ["task=[rte", "task=rte]", "seed=[1", "seed=1,2]", "seeds=[1,2", "seeds=1-3]", "tasks=[a"]
+)
+def test_half_of_a_list_is_shown_as_it_was_written(word: str) -> None:
+    with pytest.raises(UsageError, match=f"^{re.escape(word)}: not a key=value override "):
+        compose_sweep(["encoder=minilm", word])
+
+
+def test_a_start_for_a_task_that_is_not_run_is_refused_unless_a_protocol_names_it() -> None:
+    shared = ["encoder=minilm", "data=sample", "seeds=1"]
+    with pytest.raises(UsageError, match=r"^init=\{mrpc:mnli\}: mrpc is not among the tasks \(rte, cola\)$"):
+        compose_sweep([*shared, "init={mrpc:mnli}", "tasks=[rte,cola]"])
+    chain = compose_sweep([*shared, "init={stsb:mrpc,mrpc:mnli}", "tasks=[stsb]"])
+    assert [config.init for config in chain.configs] == ["mrpc"]
+    few = compose_sweep([*shared, "protocol=deberta", "init={cola:mnli}", "tasks=[cola]"])
+    assert [config.init for config in few.configs] == ["mnli"]
+
+
+def test_three_question_marks_are_no_folder() -> None:
+    with pytest.raises(UsageError, match=r"^results_dir=\?\?\?: must be given"):
+        compose_run(["task=rte", "results_dir=???"])
 
 
 def kinds_in(hint: Any) -> set[Any]:

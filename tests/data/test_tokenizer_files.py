@@ -182,6 +182,16 @@ def test_a_tokenizer_that_cannot_be_made_is_one_line_with_the_reason(
     assert "\n" not in str(caught.value)
 
 
+def test_a_damaged_vocabulary_of_sentencepiece_is_not_taken_for_another_librarys(
+    tiny_bert: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(tiny_bert, tmp_path / "encoder"))
+    (folder / "tokenizer.json").rename(folder / "spm.model")
+    edit(folder / "tokenizer_config.json", tokenizer_class="DebertaV2Tokenizer")
+    with pytest.raises(InputError, match=r"cannot be loaded \(its vocabulary file is damaged, download it again\)$"):
+        load_tokenizer(folder)
+
+
 def template(ids: list[int], type_id: int = 0) -> dict[str, object]:
     """Make a post-processor that puts tokens of these ids before the texts."""
     first = {"id": "[CLS]", "ids": ids, "tokens": ["[CLS]"] * len(ids)}

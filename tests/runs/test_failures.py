@@ -50,6 +50,9 @@ def test_a_run_that_diverges_exits_with_4_and_the_sweep_continues(
     assert "1 run diverged, and would do so again with these versions on a CPU: not repeated" in error
     assert "runs these again" not in error
     assert again in records_in(tmp_path)
+    assert main(["run", "task=stsb", *hot]) == 4  # as the first time
+    assert "already done, nothing to train: diverged at update" in capsys.readouterr().err
+    assert again in records_in(tmp_path)
     for commit["kept"] in ("0" * 40 + "-dirty", "1" * 40):  # code that may be another one
         assert main([*words, "--dry-run"]) == 0
         assert "1 to run" in capsys.readouterr().err
@@ -161,6 +164,17 @@ def test_rows_longer_than_the_encoders_positions_are_a_wrong_command(
     line = "trainer.max_length=999: this encoder has positions for at most 512 tokens"
     assert line in capsys.readouterr().err
     assert records_in(tmp_path) == []
+
+
+@pytest.mark.parametrize("executor", ["serial", "local"])
+def test_a_wrong_command_ends_a_sweep_with_2_and_leaves_no_failed_runs_whoever_runs_it(
+    executor: str, tiny_words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["sweep", "tasks=[rte]", "seeds=[1,2]", *tiny_words, f"executor={executor}", "trainer.max_length=999"]
+    assert main(words) == 2
+    line = "glue-bench: trainer.max_length=999: this encoder has positions for at most 512 tokens"
+    assert capsys.readouterr().err.splitlines()[-1] == line
+    assert all(record.status == "interrupted" for record in records_in(tmp_path))  # of a worker that was asked to stop
 
 
 def test_a_disk_that_is_full_while_weights_are_saved_ends_with_74_and_keeps_the_scores(
