@@ -14,7 +14,7 @@ from pathlib import Path
 
 from glue_bench.cli.shared import add_options, describe_keys, say
 from glue_bench.cli.sweep import execute_plan, print_report
-from glue_bench.config.schema import RunConfig
+from glue_bench.config.schema import RunKeys
 from glue_bench.errors import EXIT_LACKING, DivergedError, UsageError
 from glue_bench.runs.identity import RunRequest, make_requests
 from glue_bench.runs.store import RunStore
@@ -24,7 +24,7 @@ from glue_bench.training.distributed import Processes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_options(parser, "configuration, as below", keys=describe_keys(RunConfig), config_dir=True)
+    add_options(parser, "configuration, as below", keys=describe_keys(RunKeys), config_dir=True)
     parser.add_argument("-m", "--multirun", action="store_true", help="comma-separated values make several runs")
 
 

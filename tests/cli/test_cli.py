@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -53,6 +54,17 @@ def test_help_has_the_hints_that_the_schema_does_not_give(
     text = capsys.readouterr().out
     assert [hint for hint in hints if " ".join(hint.split()) not in " ".join(text.split())] == []
     assert [line for line in text.splitlines() if len(line) > 120] == []
+
+
+@pytest.mark.parametrize("verb", ["run", "sweep"])
+def test_help_lists_the_keys_that_the_verb_takes(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([verb, "--help"])
+    keys = re.findall(r"^  ([a-z_]+)(?:\.KEY)?=", capsys.readouterr().out, re.MULTILINE)
+    assert {"task", "encoder", "data", "trainer", "grid", "seed", "results_dir", "save_model"} <= {*keys}
+    for key in keys:
+        assert main([verb, f"{key}=x", "no_such_key=1"]) == 2
+        assert f"{key}: no such key" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

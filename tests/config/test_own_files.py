@@ -234,7 +234,7 @@ def test_defaults_that_lead_back_to_their_own_file_are_one_line(group: str, othe
     task = "mine" if group == "task" else "rte"
     with pytest.raises(UsageError) as caught:
         compose_run([f"task={task}", f"{group}=mine"], config_dir=tmp_path)
-    wanted = f"{group}/mine.yaml: cannot be composed (its `defaults` lead back to a file that they begin with)"
+    wanted = f"{group}/mine.yaml: cannot be composed (its `defaults` lead back to itself)"
     assert str(caught.value) == wanted
 
 
