@@ -135,9 +135,7 @@ def _check_parameters(claim: Claim, model: Model) -> tuple[bool, dict[str, Any]]
     whole, alone, pooled = (
         f"{counts[part] / MILLION:.1f}M" for part in ("masked_lm", "encoder", "encoder_with_pooler")
     )
-    found = (
-        f"{whole} ({counts['masked_lm']:,}) with the masked-LM head; the encoder alone {alone}, with pooler {pooled}"
-    )
+    found = f"{whole} ({counts['masked_lm']:,}) with the masked-LM head; encoder alone {alone}, with pooler {pooled}"
     details: dict[str, Any] = {"claimed": claim.value, **counts}
     basis, decisive = model.basis, [counts["masked_lm"]]
     if model.weights is not None:

@@ -153,9 +153,7 @@ class TrainerConfig:
         default=None,
     )
     log_every: int = bookkeeping("updates between two lines of history.jsonl", _ONE_OR_MORE)
-    snapshot_minutes: float = bookkeeping(
-        "minutes between snapshots; 0: only when a signal stops the run", _ZERO_OR_MORE
-    )
+    snapshot_minutes: float = bookkeeping("minutes between snapshots; 0: only when a signal stops it", _ZERO_OR_MORE)
 
     def rules(self) -> Iterator[keys.Rule]:
         """Require at most as many micro-batches as rows, and a floor only where the learning rate falls."""

@@ -26,9 +26,7 @@ _LAYER = {
     "outer_dropout": ("output.dropout", "ffn.dropout"),
     "outer_norm": ("output.LayerNorm", "output_layer_norm"),
 }
-_BERT_LAYER, _DISTILBERT_LAYER = (
-    {part: names[kind] for part, names in _LAYER.items() if names[kind]} for kind in (0, 1)
-)
+_BERT_LAYER, _DISTILBERT_LAYER = ({key: names[kind] for key, names in _LAYER.items() if names[kind]} for kind in (0, 1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
