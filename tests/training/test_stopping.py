@@ -182,8 +182,9 @@ def test_a_signal_during_an_update_that_fails_is_not_forgotten() -> None:
 
 @pytest.mark.parametrize(("status", "kept"), [("finished", False), ("failed", True)])
 def test_a_sweep_deletes_the_leftovers_of_finished_runs_only_and_a_dry_run_none(
-    status: str, kept: bool, tiny_words: list[str], tmp_path: Path
+    status: str, kept: bool, tiny_words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(lease, "BEAT_SECONDS", 0.05)  # an unknown owner is watched for two of them
     words = ["sweep", "executor=serial", "tasks=[rte]", "seeds=[1]", *tiny_words]
     assert main(words) == 0
     folder = run_folder(tmp_path)
