@@ -3,6 +3,7 @@
 import contextlib
 import json
 import shutil
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -141,7 +142,8 @@ def _refresh(record: Record, request: RunRequest) -> Record:
         return record
     adapter, task = request.config.task, asdict(request.config.task)
     seen = {"source": record.data["source"], "fingerprints": record.data.get("fingerprints", {})}
-    reasons = adapter.not_comparable_because(rows=record.data["rows"], init=record.init, **seen)
+    rows = Counter(record.data["rows"]) + Counter(record.data.get("choosing"))  # of whole splits
+    reasons = adapter.not_comparable_because(rows=rows, init=record.init, selection=record.selection, **seen)
     known = {key: task.get(key) for key in record.config["task"]}  # a new key alone makes no record outdated
     if record.config["task"] == known and record.not_comparable_because == reasons:
         return record

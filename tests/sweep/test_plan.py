@@ -13,6 +13,7 @@ import pytest
 
 from glue_bench.cli import main
 from glue_bench.config.compose import compose_sweep
+from glue_bench.config.task import HALF
 from glue_bench.runs.identity import make_requests
 from glue_bench.runs.lease import Lease, take_lease
 from glue_bench.runs.store import RunStore, write_history
@@ -96,6 +97,15 @@ def test_a_plan_updates_records_in_memory_and_a_sweep_writes_them_under_a_lease(
     found = store.load(*asked.place)
     assert found is not None
     assert (found.comparable, found.config["task"]["title"]) == (True, "RTE")
+
+
+def test_a_run_scored_on_half_of_the_official_rows_stays_as_it_was_recorded(tmp_path: Path) -> None:
+    store, asked = RunStore(tmp_path), request("rte")
+    record = make_record(task="rte", setting="rte", reasons=(HALF,), selection="halves")
+    half = {"rows": {**record.data["rows"], "validation": 139}, "choosing": {"validation": 138}}
+    store.save(dataclasses.replace(record, data={**record.data, **half}))
+    plan = plan_runs([asked], store, retry_failed=False)
+    assert (plan.outdated, plan.records[asked.run_id].not_comparable_because) == (set(), [HALF])
 
 
 @pytest.mark.parametrize(("newer", "kept"), [(-5, False), (5, True)])
