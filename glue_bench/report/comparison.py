@@ -210,7 +210,7 @@ def _compare_task(pair: _Pair, sides: Sides) -> TaskComparison:
     (ours, theirs), parts, both = pair.runs, pair.parts, (sides.first, sides.second)
     task = task_of(ours[0])
     left, right = (read_evidence(side.store, runs, parts=parts) for side, runs in zip(both, pair.runs, strict=True))
-    if left is None or right is None:
+    if left.unread or right.unread:
         raise InputError("stored predictions cannot be read")
     if not left.splits:
         raise InputError("each seed is scored on its own half of the dev rows")

@@ -52,16 +52,15 @@ class Context:
 class Evidence(NamedTuple):
     """The predictions of a row's finished runs; line s of every array belongs to run s."""
 
-    splits: Mapping[str, SplitPredictions]  # empty where each run is scored on its own half of the dev rows
+    splits: Mapping[str, SplitPredictions]  # empty if some are unread, or each run has its own half of the dev rows
     degenerate: Mapping[str, str]  # seed to the reason
+    unread: Sequence[int]  # seeds whose predictions cannot be used: they may be degenerate too
 
 
-def build_row(
-    group: Group, context: Context, *, task: TaskConfig, degenerate: Mapping[str, str] | None = None, **about: Any
-) -> Row:
+def build_row(group: Group, context: Context, *, task: TaskConfig, known: Evidence | None = None, **about: Any) -> Row:
     """Build the row of one setting, chosen cell, or task without runs; `about`: its `differs` and `setting_notes`.
 
-    `degenerate` is that of a row of the same runs whose predictions were read, if `context` has no store.
+    `known` is that of a row of the same runs whose predictions were read, if `context` has no store.
     """
     score, convention, plain = context.score(task.name), context.convention_of(task), group
     parts, shown = task.parts(convention), score.under(task, convention) if score else None
@@ -71,13 +70,12 @@ def build_row(
     values = [100 * headline(parts, run.scores) for run in finished]
     evidence = read_evidence(context.store, finished, parts=parts) if context.store and finished else None
     intervals = _score_intervals(evidence, finished, parts=parts) if evidence and evidence.splits else {}
-    degenerate = evidence.degenerate if evidence else degenerate or {}
-    verdict = _judge(group, context, shown=shown, values=values, degenerate=len(degenerate))
-    unread = context.store is not None and finished and evidence is None
-    remarks = write_notes("remarks", group, score, shown, verdict, evidence, unread)
+    known = evidence or known or Evidence({}, {}, [])
+    verdict = _judge(group, context, shown=shown, values=values, known=known)
+    remarks = write_notes("remarks", group, score, shown, verdict, evidence)
     others = [other for other in context.others if finished and task.name in other.scores]
     beside = {other.name: dataclasses.replace(context, table=other, others=(), store=None) for other in others}
-    alike = {"task": task, "degenerate": degenerate, "differs": about.get("differs", {})}
+    alike = {"task": task, "known": known, "differs": about.get("differs", {})}
     return Row(
         **{item.name: getattr(group, item.name) for item in dataclasses.fields(group)},
         title=task.title,
@@ -94,7 +92,7 @@ def build_row(
         published=shown,
         verdict=verdict,
         remarks=remarks,
-        degenerate=degenerate,
+        degenerate=known.degenerate,
         others={name: build_row(plain, other, **alike) for name, other in beside.items()},
         **about,
     )
@@ -107,35 +105,35 @@ def _started_alike(run: Record) -> Record:
     return run if same else dataclasses.replace(run, comparable=not reasons, not_comparable_because=reasons)
 
 
-def read_evidence(store: RunStore, finished: Sequence[Record], *, parts: Sequence[ScorePart]) -> Evidence | None:
-    """Read the predictions of all runs; None, with a warning, if a file is missing or belongs to other rows.
+def read_evidence(store: RunStore, finished: Sequence[Record], *, parts: Sequence[ScorePart]) -> Evidence:
+    """Read the predictions of all runs; log which are missing, or belong to other rows, and read the others.
 
     A degenerate run is judged by `parts`, the scores whose mean is shown.
     """
-    task, splits, degenerate = task_of(finished[0]), dict[str, SplitPredictions](), dict[str, str]()
+    task, splits, degenerate, unread = task_of(finished[0]), dict[str, SplitPredictions](), dict[str, str](), set[int]()
     for split in task.validation:
         metrics = [part.metric for part in parts if part.split == split] or task.metrics
+        about: dict[str, Any] = {"names": task.labels, "metrics": metrics}
         labels, predictions = list[Floats](), list[Floats]()
         for run in finished:
             try:
                 found = store.read_predictions(run, split)
             except InputError as error:
                 logger.warning("%s: no interval: it has %s", store.folder(*run.place), error)
-                return None
+                unread.add(run.seed)
+                continue
             labels.append(found.label.astype(np.float64))
             predictions.append(found.prediction.astype(np.float64))
-            reason = describe_degenerate(
-                labels[-1], predictions[-1], logits=found.logits, names=task.labels, metrics=metrics
-            )
-            if reason is not None:
+            if reason := describe_degenerate(labels[-1], predictions[-1], logits=found.logits, **about):
                 degenerate.setdefault(str(run.seed), reason)
         if len(finished) > 1 and finished[0].selection == "halves":
             continue  # each seed has its own rows, which are not resampled together
         if any(not np.array_equal(labels[0], other) for other in labels[1:]):
             logger.warning("%s %s: the labels of its runs differ; no interval", task.name, split)
-            return None
-        splits[split] = SplitPredictions(labels=labels[0], predictions=np.vstack(predictions))
-    return Evidence(splits=splits, degenerate=degenerate)
+            unread.update(run.seed for run in finished)
+        if not unread:
+            splits[split] = SplitPredictions(labels=labels[0], predictions=np.vstack(predictions))
+    return Evidence({} if unread else splits, degenerate, sorted(unread))
 
 
 def _score_intervals(
@@ -189,7 +187,7 @@ def lowest_of(parts: Sequence[ScorePart]) -> float:
 
 
 def _judge(
-    group: Group, context: Context, *, shown: PublishedScore | None, values: Sequence[float], degenerate: int
+    group: Group, context: Context, *, shown: PublishedScore | None, values: Sequence[float], known: Evidence
 ) -> Verdict | None:
     table, score = context.table, context.score(group.task)
     if score is None or table is None:
@@ -204,9 +202,10 @@ def _judge(
     verdict = judge_published(
         values, shown.value, rounding=table.rounding, runs=table.runs, mean=mean, deviation=deviation
     )
-    if verdict.kind != verdicts.REPRODUCED or not degenerate:
+    if verdict.kind != verdicts.REPRODUCED or not (doubtful := known.degenerate or known.unread):
         return verdict
-    reason = f"{degenerate} of {len(values)} seeds {'is' if degenerate == 1 else 'are'} degenerate"
+    what = "degenerate" if known.degenerate else "without readable predictions"
+    reason = f"{len(doubtful)} of {len(values)} seeds {'is' if len(doubtful) == 1 else 'are'} {what}"
     return dataclasses.replace(verdict, kind=verdicts.INCONCLUSIVE, reason=reason)  # it is their spread that reaches it
 
 

@@ -16,7 +16,7 @@ from glue_bench.config.schema import EncoderConfig
 from glue_bench.runs.record import Record
 from glue_bench.runs.store import RunStore
 from glue_bench.tasks.published import load_published
-from tests.support.claims import claim_of, distil_records
+from tests.support.claims import claim_of, distil_records, keep_scored
 from tests.support.making import DISTILROBERTA, make_record
 from tests.support.scored_runs import keep_run
 
@@ -24,8 +24,7 @@ from tests.support.scored_runs import keep_run
 def glue_rows(card: Card, *, store: RunStore | None = None, records: Sequence[Record] = ()) -> dict[str, ClaimRow]:
     """Return the rows on GLUE scores from a store, or from these records in a new one."""
     store = store or RunStore(Path(tempfile.mkdtemp(dir=".")))
-    for record in records:
-        store.save(record)
+    keep_scored(store, records)
     return {row.claim.id: row for row in check_scores(claim_of(card, "glue"), store=store, published=load_published())}
 
 
@@ -76,6 +75,14 @@ def test_a_degenerate_run_leaves_the_claim_undecided_as_in_the_report(card: Card
     assert (row.verdict, row.why) == ("undecided", "inconclusive: 1 of 5 seeds is degenerate")
 
 
+def test_a_score_whose_predictions_cannot_be_read_is_not_confirmed(card: Card, tmp_path: Path) -> None:
+    store = RunStore(tmp_path / "results")
+    keep_scored(store, distil_records({1: 0.66, 2: 0.68, 3: 0.70}))
+    (store.root / "distilroberta/rte/seed2-000/predictions/validation.parquet").unlink()
+    row = glue_rows(card, store=store)["glue.rte"]
+    assert (row.verdict, row.why) == ("undecided", "inconclusive: 1 of 3 seeds is without readable predictions")
+
+
 def test_a_task_without_a_published_number_is_not_checkable(card: Card, tmp_path: Path) -> None:
     row: dict[str, Any] = {
         "title": "T",
@@ -86,8 +93,7 @@ def test_a_task_without_a_published_number_is_not_checkable(card: Card, tmp_path
     row |= {"scores": {"rte": [70.0]}, "metrics": {"rte": ["card"]}, "runs": 1}
     (tmp_path / "distilroberta.json").write_text(json.dumps(row))
     store, published = RunStore(tmp_path / "results"), load_published(tmp_path)
-    for record in distil_records({1: 0.69, 2: 0.70, 3: 0.71}):
-        store.save(record)
+    keep_scored(store, distil_records({1: 0.69, 2: 0.70, 3: 0.71}))
     rows = {row.claim.id: row for row in check_scores(claim_of(card, "glue"), store=store, published=published)}
     assert {str(row.verdict) for name, row in rows.items() if name != "glue.rte"} == {"not checkable here"}
     assert rows["glue.mnli"].why == "the published table distilroberta has no number for this task"
@@ -96,8 +102,7 @@ def test_a_task_without_a_published_number_is_not_checkable(card: Card, tmp_path
 
 def test_two_claims_on_scores_read_the_same_runs(card: Card, tmp_path: Path) -> None:
     store = RunStore(tmp_path / "results")
-    for record in distil_records({1: 0.66, 2: 0.68, 3: 0.70}):
-        store.save(record)
+    keep_scored(store, distil_records({1: 0.66, 2: 0.68, 3: 0.70}))
     twice = dataclasses.replace(card, claims=[claim_of(card, "glue")] * 2)
     models = {name: Model(model, EncoderConfig(path="nowhere")) for name, model in card.models.items()}
     trainer = compose_run(["task=rte", "trainer.device=cpu"]).trainer
@@ -116,8 +121,7 @@ def test_a_score_is_compared_with_the_cards_number_also_if_the_user_has_a_row_th
     card: Card, tmp_path: Path
 ) -> None:
     store = RunStore(tmp_path)
-    for record in distil_records({1: 0.66, 2: 0.68, 3: 0.70}, words=("recipe=fairseq",), recipe="fairseq"):
-        store.save(record)
+    keep_scored(store, distil_records({1: 0.66, 2: 0.68, 3: 0.70}, words=("recipe=fairseq",), recipe="fairseq"))
     known = load_published()
     (cards,) = [table for table in known if table.name == "distilroberta"]
     scores = {"rte": dataclasses.replace(cards.scores["rte"], value=95.0)}

@@ -102,6 +102,20 @@ def test_a_degenerate_run_widens_no_interval_into_a_reproduction(tmp_path: Path)
     assert row.summary.high == 100  # and no score is expected there
 
 
+def test_a_degenerate_run_is_seen_though_predictions_of_another_seed_cannot_be_read(tmp_path: Path) -> None:
+    store = RunStore(tmp_path)
+    keep_run(store, task="cola", seed=1, always=1, encoder=DISTILROBERTA)
+    for seed in (2, 3):
+        keep_run(store, task="cola", seed=seed, share=0.81, encoder=DISTILROBERTA)
+    (store.root / "distilroberta/cola/seed2-000/predictions/validation.parquet").write_bytes(b"damaged")
+    (row,) = build_report(store.load_all(), PUBLISHED, store=store).sections[0].rows
+    assert row.verdict is not None
+    assert (row.verdict.kind, row.verdict.reason) == ("inconclusive", "1 of 3 seeds is degenerate")
+    unread = "stored predictions of seed 2 cannot be read: no interval, and nobody knows whether it is degenerate"
+    assert row.note.startswith(f"{unread}; seed 1 degenerate: constant predictions (acceptable)")
+    assert row.interval is None
+
+
 def test_a_row_without_its_predictions_says_so(tmp_path: Path) -> None:
     store = RunStore(tmp_path)
     store.save(make_record(task="rte", encoder=DISTILROBERTA))
