@@ -70,8 +70,7 @@ def execute(arguments: argparse.Namespace) -> int:
     store = RunStore(Path(sweep.configs[0].results_dir))
     requests = list[RunRequest]()
     for config in sweep.configs:
-        starts = compose_starts(config, words, config_dir=config_dir)
-        requests += make_requests(config, sweep.seeds, starts=starts)
+        requests += make_requests(config, sweep.seeds, starts=compose_starts(config, words, config_dir=config_dir))
     plan = plan_runs(requests, store, retry_failed=arguments.retry_failed)
     estimates = estimate_runs(plan.requests, store.load_all()) if plan.missing else {}
     plan = dataclasses.replace(plan, missing=longest_first(plan.missing, estimates))

@@ -113,6 +113,7 @@ def read_evidence(store: RunStore, finished: Sequence[Record], *, parts: Sequenc
     task, splits, degenerate, unread = task_of(finished[0]), dict[str, SplitPredictions](), dict[str, str](), set[int]()
     for split in task.validation:
         metrics = [part.metric for part in parts if part.split == split] or task.metrics
+        about: dict[str, Any] = {"names": task.labels, "metrics": metrics}
         labels, predictions = list[Floats](), list[Floats]()
         for run in finished:
             try:
@@ -123,10 +124,7 @@ def read_evidence(store: RunStore, finished: Sequence[Record], *, parts: Sequenc
                 continue
             labels.append(found.label.astype(np.float64))
             predictions.append(found.prediction.astype(np.float64))
-            reason = describe_degenerate(
-                labels[-1], predictions[-1], logits=found.logits, names=task.labels, metrics=metrics
-            )
-            if reason is not None:
+            if reason := describe_degenerate(labels[-1], predictions[-1], logits=found.logits, **about):
                 degenerate.setdefault(str(run.seed), reason)
         if len(finished) > 1 and finished[0].selection == "halves":
             continue  # each seed has its own rows, which are not resampled together
@@ -204,12 +202,10 @@ def _judge(
     verdict = judge_published(
         values, shown.value, rounding=table.rounding, runs=table.runs, mean=mean, deviation=deviation
     )
-    degenerate, unread = len(known.degenerate), len(known.unread)
-    if verdict.kind != verdicts.REPRODUCED or not (degenerate or unread):
+    if verdict.kind != verdicts.REPRODUCED or not (doubtful := known.degenerate or known.unread):
         return verdict
-    reason = f"{degenerate} of {len(values)} seeds {'is' if degenerate == 1 else 'are'} degenerate"
-    if not degenerate:  # nobody knows whether they are
-        reason = f"the predictions of {unread} of {len(values)} seeds cannot be used"
+    what = "degenerate" if known.degenerate else "without readable predictions"
+    reason = f"{len(doubtful)} of {len(values)} seeds {'is' if len(doubtful) == 1 else 'are'} {what}"
     return dataclasses.replace(verdict, kind=verdicts.INCONCLUSIVE, reason=reason)  # their spread widens the interval
 
 

@@ -112,10 +112,9 @@ def measure_run(request: RunRequest, *, threads: int) -> Estimate:
         run, store = identify(short, inputs), RunStore(Path(folder))
         Experiment(run, store, on_step=lambda _: times.append(time.perf_counter())).run()
     each = (times[-1] - times[_UNEVEN - 1]) / (_MEASURED - _UNEVEN)  # seconds of an update
-    scored = sum(data.rows[name] for name in config.task.validation) / size
     start = times[0] - began - each  # reading, tokenising, loading
-    updates = _updates(config.trainer, train)
-    return Estimate(seconds=start + each * (updates + scored / 3), basis=f"{_MEASURED} updates, timed now")
+    work = _updates(config.trainer, train) + sum(data.rows[name] for name in config.task.validation) / size / 3
+    return Estimate(seconds=start + each * work, basis=f"{_MEASURED} updates, timed now")
 
 
 def rough_work(request: RunRequest) -> float:

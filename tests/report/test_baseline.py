@@ -31,6 +31,19 @@ def test_a_check_fails_only_on_a_significant_drop(now: float, fault: str) -> Non
     assert failed == bool(fault)
 
 
+def test_a_check_names_a_degenerate_run_that_hides_any_drop(tmp_path: Path) -> None:
+    def report_of(name: str, **last: Any) -> Any:
+        store = RunStore(tmp_path / name)
+        for seed in (1, 2, 3):
+            keep_run(store, task="rte", seed=seed, encoder=DISTILROBERTA, **({"share": 0.7} if seed < 3 else last))
+        return build_report(store.load_all(), PUBLISHED, store=store)
+
+    before = rows_of(report_of("before", share=0.7))
+    ((line, failed),) = check_report(report_of("now", always=1), before)
+    assert line.endswith(" (3 seeds): 1 of 3 seeds is degenerate")
+    assert not failed
+
+
 def test_a_check_prints_the_medians_that_the_table_shows() -> None:
     records = [
         dataclasses.replace(record, scores={"validation": {"accuracy": value}})

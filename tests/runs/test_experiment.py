@@ -250,7 +250,7 @@ def test_a_record_names_the_pretrained_weights_and_those_of_the_run_that_it_star
         assert record.encoder["init_sha256"] == models[record.init.partition(":")[2]]
     capsys.readouterr()
     assert main(["compare", "a", "b", f"results_dir={tmp_path / 'results'}"]) == 0
-    assert "several sets of weights" not in capsys.readouterr().out
+    assert "began with different weights" not in capsys.readouterr().out
 
 
 def test_a_worker_that_lost_its_run_leaves_the_new_owners_snapshots_alone(
