@@ -1,4 +1,4 @@
-"""`glue-bench published`: list published scores, show one with all that its source states, check a file.
+"""`glue-bench published`: list published rows, show one with all that its source states, check a file.
 
 keys:
   encoder=NAME              of conf/encoder, or a hub id: the rows of that encoder

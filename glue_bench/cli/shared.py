@@ -149,7 +149,7 @@ def read_words(
 ) -> tuple[dict[str, str], RunConfig, RunStore]:
     """Read KEY=VALUE words: return them by key, the configuration of results_dir and of `keys`, and the store it names.
 
-    If a key is given twice, its last word counts. `others` are the verb's other keys. A UsageError for an unknown key,
+    If a key is given again, its last word counts. `others` are the verb's other keys. A UsageError for an unknown key,
     one without a value, a wrong value, or a missing folder.
     """
     from glue_bench.config.compose import compose_run

@@ -48,7 +48,7 @@ _PRESETS = "  preset=card|sample|smoke        card: the model card's table; samp
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_options(parser, "configuration, as below", keys=describe_keys(SweepConfig) + _PRESETS, config_dir=True)
     parser.add_argument("--dry-run", action="store_true", help="print which runs are missing, done, running, failed")
-    parser.add_argument("--measure", action="store_true", help="with --dry-run: time a few updates of new settings")
+    parser.add_argument("--measure", action="store_true", help="with --dry-run: time updates of what has no estimate")
     parser.add_argument("--retry-failed", action="store_true", help="rerun what failed or diverged")
     parser.add_argument("--plan", type=path_option, metavar="FILE.jsonl", help="write the plan, one run per line")
     parser.add_argument("--index", type=count_option, metavar="N", help="run line N (from 0) of --plan, nothing else")

@@ -144,8 +144,8 @@ class TrainerConfig:
     kernels: _Switch = execution(
         "auto: on one NVIDIA GPU with Triton, our own for BERT and RoBERTa; torch: torch's", default="auto"
     )
-    attention_kernel: _Switch = execution("torch: torch's attention, to find faults", default="auto")
-    adamw_kernel: _Switch = execution("torch: torch's AdamW, to find faults", default="auto")
+    attention_kernel: _Switch = execution("torch: torch's attention in place of ours, to find faults", default="auto")
+    adamw_kernel: _Switch = execution("torch: torch's AdamW in place of ours, to find faults", default="auto")
     embedding_kernel: _Switch = execution("torch: torch's gradients of embeddings, to find faults", default="auto")
     eval_every: str | None = bookkeeping(  # plans of earlier versions have none
         "when the dev set is scored for history.jsonl and the page: every epoch, or every N updates; selects nothing",

@@ -128,7 +128,7 @@ def load_tokenizer(folder: Path) -> Any:
     if not hasattr(loaded, "backend_tokenizer"):
         raise InputError(f"{folder}: its {kind} is a slow tokenizer, in Python; only fast ones can be used")
     if set(loaded.get_vocab()) <= set(loaded.all_special_tokens):
-        raise InputError(f"{folder}: its tokenizer, a {kind}, has an empty vocabulary: it reads no file here")
+        raise InputError(f"{folder}: its tokenizer, a {kind}, has an empty vocabulary: it reads no file there")
     return loaded
 
 

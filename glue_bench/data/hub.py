@@ -142,7 +142,7 @@ def _check_content(path: Path) -> Path:
         starts = (b"blob %d\0" % len(content), b"")
         found = {hashlib.sha1(start + content, usedforsecurity=False).hexdigest() for start in starts}
     if name not in found:
-        problem = f"{path.name} is damaged: its content does not match its hash on the hub, {name}, says"
+        problem = f"{path.name} is damaged: its content does not match its hash on the hub, {name}"
         raise InputError(f"{problem}; delete {path.resolve()} and repeat the command, which downloads it again")
     return path
 

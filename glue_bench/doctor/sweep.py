@@ -74,7 +74,7 @@ def examine_sweep(sweep: Sweep, parents: Sequence[RunConfig]) -> Iterator[Findin
 
 @dataclass(slots=True)
 class Hub:
-    """Requests for file sizes, which stop after the first that fails to connect; and their sum."""
+    """Requests for file sizes, ended by the first that fails to connect; and the sum of the sizes."""
 
     asked: bool = False
     unreachable: UnreachableError | None = None

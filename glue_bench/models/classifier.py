@@ -216,7 +216,7 @@ def load_classifier(
     if head_dropout is not None and not own:
         raise UsageError(f"trainer.head_dropout={head_dropout}: this head has no dropout; must be null")
     if (wanted := dropout if head_dropout is None else head_dropout) is not None:
-        for module in own:  # the configuration may lack that of a head of ours
+        for module in own:  # a configuration may lack the dropout of our heads
             module.p = wanted
     return model
 

@@ -167,7 +167,7 @@ class FlatModel:
 
 
 def check(whole: PreTrainedModel, *, why_padded: str = "") -> tuple[FlatModel | None, str]:
-    """Return what runs a model on flat batches, or None and why, if that would compute anything else than the model.
+    """Return what runs a model on flat batches, or None and why, if that would compute anything but the model.
 
     Nothing is tried if `why_padded` rules it out. An InputError if transformers cannot compute rows, or if the
     result for a row changes with the rows beside it.

@@ -130,7 +130,7 @@ def resolve_pretrained(encoder: EncoderConfig) -> Pretrained:
         raise InputError(f"{path}: not a readable model configuration ({first_line(error)})") from error
     if not isinstance(content, dict) or not isinstance(content.get("model_type"), str):
         raise InputError(f"{path}: has no model_type; not a transformers model")
-    hashes, wanted = [file_sha256(path) for path in weights], encoder.weights_sha256  # of several: their hash
+    hashes, wanted = [file_sha256(path) for path in weights], encoder.weights_sha256  # several: hash of hashes
     sha256 = hashes[0] if len(hashes) == 1 else hashlib.sha256(" ".join(hashes).encode()).hexdigest()
     if wanted and wanted != sha256:
         raise InputError(f"{weights[0]}: its SHA-256 is {sha256}, but encoder.weights_sha256 says {wanted}")
@@ -183,8 +183,8 @@ def _fetch(names: Sequence[str], place: Mapping[str, Any]) -> Path:
 def find_not_cached(encoder: EncoderConfig) -> tuple[list[tuple[str, ...]], list[str], list[str]]:
     """Find what `resolve_pretrained` would ask the hub for, for an encoder there; makes no request.
 
-    Returns groups of files of which one is needed, in the order in which they are tried; optional files that may exist,
-    as far as the cache knows; and those of them that must be in the cache where no request is allowed.
+    Returns groups of files of which one is needed, in the order in which they are tried; optional files of which the
+    cache does not know whether they exist; and those of them that it must have where no request is allowed.
     """
     place = {**_HUB, "repo_id": encoder.hub_id, "revision": encoder.revision or "main"}
     if config := cached_file(filename="config.json", **place):

@@ -301,7 +301,7 @@ def attend_backward(
     grad, grad_query, grad_key, grad_value, grad_query_stride, grad_key_stride, key_tiles,
     TILE: tl.constexpr, D: tl.constexpr,
 ):  # fmt: skip
-    """Compute the gradients of queries, and of keys and values, which are stored with the same stride."""
+    """Compute the gradients of queries, and of keys and values; these two have the same stride."""
     head, tile, hidden = tl.program_id(1), tl.program_id(2), depth * tl.num_programs(1)
     begin, length, first, queries = _row(starts, tl.program_id(0), count, firsts)
     if tile < key_tiles:  # of keys, and of their values

@@ -206,7 +206,7 @@ def _judge(
         return verdict
     what = "degenerate" if known.degenerate else "without readable predictions"
     reason = f"{len(doubtful)} of {len(values)} seeds {'is' if len(doubtful) == 1 else 'are'} {what}"
-    return dataclasses.replace(verdict, kind=verdicts.INCONCLUSIVE, reason=reason)  # their spread widens the interval
+    return dataclasses.replace(verdict, kind=verdicts.INCONCLUSIVE, reason=reason)  # they may widen the interval
 
 
 def _summarise(values: Sequence[float], interval: tuple[float, float] | None) -> ScoreSummary:

@@ -267,7 +267,7 @@ def _generations(folder: Path) -> dict[int, Path]:
 
 
 def _write(path: Path, content: dict[str, object], *, mode: str = "r+b") -> None:
-    """Rewrite in place: a file that somebody has removed must never come back. Mode xb makes it whole or not."""
+    """Rewrite in place: a file that somebody has removed must never come back. Mode xb: whole or not at all."""
     with open(path, mode) as stream:  # noqa: PTH123 - Path.open has no type for a mode that varies
         try:
             stream.write(json.dumps(content).encode().ljust(_BYTES))
