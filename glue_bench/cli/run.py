@@ -79,8 +79,9 @@ def _request(overrides: list[str], config_dir: Path | None) -> RunRequest:
 
     given = [word.partition("=")[0] for word in overrides]
     for word, key in zip(overrides, given, strict=True):
-        one = key.replace("grid.", "trainer.") if "." in key else key[:-1]
-        if key in ("tasks", "seeds", "encoders") or (key.startswith("grid.") and one not in given):  # a cell has both
+        one = f"trainer.{key[5:]}" if key.startswith("grid.") else key[:-1]
+        # The words that repeat a cell of a grid give both.
+        if key in ("tasks", "seeds", "encoders") or (key.startswith("grid.") and one not in given):
             raise UsageError(f"{word}: `run` takes one {one}, with {one}=; `sweep` takes several")
     config = compose_run(overrides, config_dir=config_dir)
     return make_requests(config, [config.seed], starts=compose_starts(config, overrides, config_dir=config_dir))[0]

@@ -197,8 +197,8 @@ def compose_keys(overrides: Sequence[str], config_dir: Path | None = None) -> Sw
         raise unreadable(where or f"a file under {config_dir or conf_folder()}", error) from error
     # OmegaConf raises these for values that YAML allows and a configuration does not: a number of 5,000 digits.
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, AssertionError) as error:
-        loop = "its `defaults` lead back to itself" if isinstance(error, RecursionError) else ""
-        names, reason = list_names(file.name for file in files), loop or f"{type(error).__name__}: {first_line(error)}"
+        looping, names = isinstance(error, RecursionError), list_names(file.name for file in files)
+        reason = "its `defaults` lead back to itself" if looping else f"{type(error).__name__}: {first_line(error)}"
         raise UsageError(f"{names or 'KEY=VALUE'}: cannot be composed ({reason})") from error
 
 

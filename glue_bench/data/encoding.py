@@ -167,6 +167,6 @@ def _why(folder: Path, error: Exception) -> str:
         return f"tokenizer.json has a {part[1].lower()} {unknown}"
     if isinstance(error, OverflowError):
         return f"a token's id must be below 2^31, its type below 256: {error}"
-    missing = "a file that it is made from is missing: " if "NoneType" in str(error) else ""
-    unread = "`tiktoken`" in str(error)  # tried last, for what sentencepiece cannot read
-    return "its vocabulary file is damaged, download it again" if unread else f"{missing}{reason_of(error)}"
+    if "`tiktoken`" in str(error):  # tried last, for what sentencepiece cannot read
+        return "its vocabulary file is damaged, download it again"
+    return f"{'a file that it is made from is missing: ' if 'NoneType' in str(error) else ''}{reason_of(error)}"

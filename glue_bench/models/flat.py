@@ -69,7 +69,8 @@ class FlatModel:
     def __init__(self, whole: PreTrainedModel) -> None:
         """Replace what mixes tokens."""
         self._whole, self._base, config = whole, whole.base_model, whole.config
-        names = (family := family_of(config)).layer
+        family = family_of(config)
+        names = family.layer
         self._accepted = inspect.signature(self._base.forward).parameters.keys()
         self.row_of: NDArray[np.int64] | None = None  # token id to row of a cut table
         self._uncut: tuple[Tensor, Tensor, int | None] | None = None  # table, its kept rows, and its padding row

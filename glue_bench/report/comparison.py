@@ -211,7 +211,7 @@ def _compare_task(pair: _Pair, sides: Sides) -> TaskComparison:
     task = task_of(ours[0])
     left, right = (read_evidence(side.store, runs, parts=parts) for side, runs in zip(both, pair.runs, strict=True))
     if left.unread or right.unread:
-        raise InputError("stored predictions cannot be read")
+        raise InputError("stored predictions cannot be used")
     if not left.splits:
         raise InputError("each seed is scored on its own half of the dev rows")
     if any(not np.array_equal(split.labels, right.splits[name].labels) for name, split in left.splits.items()):

@@ -119,7 +119,8 @@ def read_evidence(store: RunStore, finished: Sequence[Record], *, parts: Sequenc
             try:
                 found = store.read_predictions(run, split)
             except InputError as error:
-                logger.warning("%s: no interval: it has %s", store.folder(*run.place), error)
+                if not unread:  # the row's note names the seeds
+                    logger.warning("%s: no interval: it has %s", store.folder(*run.place), error)
                 unread.add(run.seed)
                 continue
             labels.append(found.label.astype(np.float64))
@@ -204,7 +205,7 @@ def _judge(
     )
     if verdict.kind != verdicts.REPRODUCED or not (doubtful := known.degenerate or known.unread):
         return verdict
-    what = "degenerate" if known.degenerate else "without readable predictions"
+    what = "degenerate" if known.degenerate else "without usable predictions"
     reason = f"{len(doubtful)} of {len(values)} seeds {'is' if len(doubtful) == 1 else 'are'} {what}"
     return dataclasses.replace(verdict, kind=verdicts.INCONCLUSIVE, reason=reason)  # they may widen the interval
 

@@ -253,6 +253,7 @@ class _Driver:
         if kind == "ended":
             self._queue.settle(request, content, stopped=self._stopping)
         elif kind == "fatal":  # the other workers are asked to stop; then it is raised
+            logger.warning("%s ends the sweep: %s", request.title, content)
             self._fatal = self._fatal or content
         else:
             self._queue.settle_lost(request, GlueBenchError(content), steps=worker.steps, dead=process.pid)

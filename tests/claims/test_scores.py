@@ -80,7 +80,7 @@ def test_a_score_whose_predictions_cannot_be_read_is_not_confirmed(card: Card, t
     keep_scored(store, distil_records({1: 0.66, 2: 0.68, 3: 0.70}))
     (store.root / "distilroberta/rte/seed2-000/predictions/validation.parquet").unlink()
     row = glue_rows(card, store=store)["glue.rte"]
-    assert (row.verdict, row.why) == ("undecided", "inconclusive: 1 of 3 seeds is without readable predictions")
+    assert (row.verdict, row.why) == ("undecided", "inconclusive: 1 of 3 seeds is without usable predictions")
 
 
 def test_a_task_without_a_published_number_is_not_checkable(card: Card, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import glue_bench as package
@@ -23,7 +24,7 @@ from glue_bench.text import escape_latex
 from tests.support.golden import ENDINGS, FOLDER
 from tests.support.making import DISTILROBERTA, ROBERTA, make_record
 from tests.support.reports import PUBLISHED, assert_compiles, compared, has_latex, three
-from tests.support.scored_runs import keep_run
+from tests.support.scored_runs import keep_predictions, keep_run
 
 
 @pytest.mark.parametrize("name", [f"{what}.{end}" for what in ("report", "compare") for end in ENDINGS.values()])
@@ -102,25 +103,40 @@ def test_a_degenerate_run_widens_no_interval_into_a_reproduction(tmp_path: Path)
     assert row.summary.high == 100  # and no score is expected there
 
 
-def test_a_degenerate_run_is_seen_though_predictions_of_another_seed_cannot_be_read(tmp_path: Path) -> None:
+def test_a_degenerate_run_is_seen_though_predictions_of_others_cannot_be_read(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     store = RunStore(tmp_path)
     keep_run(store, task="cola", seed=1, always=1, encoder=DISTILROBERTA)
     for seed in (2, 3):
         keep_run(store, task="cola", seed=seed, share=0.81, encoder=DISTILROBERTA)
-    (store.root / "distilroberta/cola/seed2-000/predictions/validation.parquet").write_bytes(b"damaged")
+        (store.root / f"distilroberta/cola/seed{seed}-000/predictions/validation.parquet").write_bytes(b"damaged")
     (row,) = build_report(store.load_all(), PUBLISHED, store=store).sections[0].rows
     assert row.verdict is not None
     assert (row.verdict.kind, row.verdict.reason) == ("inconclusive", "1 of 3 seeds is degenerate")
-    unread = "stored predictions of seed 2 cannot be read: no interval, and nobody knows whether it is degenerate"
+    unread = (
+        "stored predictions of seeds 2, 3 cannot be used: no interval, and nobody knows whether they are degenerate"
+    )
     assert row.note.startswith(f"{unread}; seed 1 degenerate: constant predictions (acceptable)")
+    assert len(caplog.records) == 1  # for the row
     assert row.interval is None
+
+
+def test_runs_whose_labels_differ_have_no_interval_and_are_still_looked_at(tmp_path: Path) -> None:
+    store = RunStore(tmp_path)
+    runs = [keep_run(store, task="rte", seed=seed, share=0.68, encoder=DISTILROBERTA) for seed in (1, 2, 3)]
+    labels = np.arange(277) % 2
+    keep_predictions(store, runs[2], {"validation": (labels, np.zeros(277, np.int64), np.eye(2)[labels * 0])})
+    (row,) = build_report(store.load_all(), PUBLISHED, store=store).sections[0].rows
+    assert row.note.startswith("stored predictions cannot be used: no interval; seed 3 degenerate: ")
+    assert (row.interval, list(row.degenerate)) == (None, ["3"])
 
 
 def test_a_row_without_its_predictions_says_so(tmp_path: Path) -> None:
     store = RunStore(tmp_path)
     store.save(make_record(task="rte", encoder=DISTILROBERTA))
     (row,) = build_report(store.load_all(), PUBLISHED, store=store).sections[0].rows
-    assert row.note == "stored predictions cannot be read: no interval, and degenerate runs are not detected"
+    assert row.note == "stored predictions cannot be used: no interval, and degenerate runs are not detected"
     (row,) = build_report(store.load_all(), PUBLISHED).sections[0].rows
     assert row.note == ""
 
@@ -133,7 +149,7 @@ def test_predictions_of_other_rows_than_the_record_says_are_not_used(
     (record,) = store.load_all()
     store.save(dataclasses.replace(record, data={**record.data, "rows": {**record.data["rows"], "validation": 276}}))
     (row,) = build_report(store.load_all(), PUBLISHED, store=store).sections[0].rows
-    assert row.note.startswith("stored predictions cannot be read")
+    assert row.note.startswith("stored predictions cannot be used")
     assert "validation.parquet of 277 rows; the record says 276" in caplog.text
 
 

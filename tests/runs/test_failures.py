@@ -167,22 +167,24 @@ def test_rows_longer_than_the_encoders_positions_are_a_wrong_command(
 
 
 @pytest.mark.parametrize("executor", ["serial", "local"])
-def test_a_wrong_command_ends_a_sweep_with_2_and_leaves_no_failed_runs_whoever_runs_it(
+def test_a_wrong_command_ends_a_sweep_with_2_and_leaves_no_failed_runs_serially_and_locally(
     executor: str, tiny_words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["sweep", "tasks=[rte]", "seeds=[1,2]", *tiny_words, f"executor={executor}", "trainer.max_length=999"]
     assert main(words) == 2
     line = "glue-bench: trainer.max_length=999: this encoder has positions for at most 512 tokens"
     assert capsys.readouterr().err.splitlines()[-1] == line
-    assert all(record.status == "interrupted" for record in records_in(tmp_path))  # of a worker that was asked to stop
+    stopped = {"interrupted"} if executor == "local" else set[str]()  # a worker that was asked to stop
+    assert {record.status for record in records_in(tmp_path)} <= stopped
 
 
+@pytest.mark.parametrize("verb", ["run task=rte", "sweep tasks=[rte] seeds=[1] executor=local"])
 def test_a_disk_that_is_full_while_weights_are_saved_ends_with_74_and_keeps_the_scores(
-    tiny_words: list[str], tmp_path: Path
+    verb: str, tiny_words: list[str], tmp_path: Path
 ) -> None:
     limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))"
     code = f"import sys; from glue_bench.cli import main; import glue_bench.runs.experiment; {limit}; sys.exit(main())"
-    command = [sys.executable, "-c", code, "run", "task=rte", *tiny_words, "save_model=true"]
+    command = [sys.executable, "-c", code, *verb.split(), *tiny_words, "save_model=true"]
     done = warm.run(command)
     assert (done.returncode, "internal error" in done.stderr) == (74, False), done.stderr
     (found,) = RunStore(tmp_path / "results").load_all()
