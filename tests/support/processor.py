@@ -28,7 +28,7 @@ def assert_quick(call: Callable[[], _Result], *, seconds: float) -> _Result:
         if used < seconds * slower:
             return result
         tries.append(f"{used:.1f} s on a machine {slower:.1f} times slower")
-        assert len(tries) < 4, f"allowed is {seconds} s of the processor: {tries}"
+        assert len(tries) < 4, f"must be under {seconds} s of the processor: {tries}"
 
 
 def _cpu_seconds_of(call: Callable[[], _Result]) -> tuple[float, _Result]:
