@@ -50,13 +50,14 @@ def _execute_one(arguments: argparse.Namespace, processes: Processes) -> int:
     records = execute_plan(plan, store, processes=processes, stop_at_failure=True)
     record = records[request.run_id]
     processes.broadcast(None)
+    if record.status == "diverged":  # it did before, and would again
+        raise DivergedError(record.outcome)
     if not plan.missing or not record.finished:  # it was done before, or another worker ran it in the meantime
         how = record.status if plan.missing else "already done, nothing to train"
         say(f"{request.title}: {how}: {describe_outcome(record)}")
     print_report([record], store)
     say(f"kept in {store.folder(*request.place)}")
-    lacking = DivergedError.exit_code if record.status == "diverged" else EXIT_LACKING
-    return 0 if plan.is_fulfilled(records, store) else lacking
+    return 0 if plan.is_fulfilled(records, store) else EXIT_LACKING
 
 
 def _execute_many(arguments: argparse.Namespace) -> int:
