@@ -245,7 +245,7 @@ def check_report(report: Report, baseline: Sequence[JsonRow]) -> list[tuple[str,
             drop = statistics.fmean(earlier["values"]) - statistics.fmean(row["values"])
             fault = f"the mean fell by {drop:.1f} (adjusted p {p_value:.3f})"
         elif lost := row["degenerate"]:  # which widens the spread, so that no fall is significant
-            remark = f"{len(lost)} of {len(row['seeds'])} seeds {'is' if len(lost) == 1 else 'are'} degenerate"
+            (remark,) = write_notes("doubtful", lost, row["seeds"], "degenerate")
         medians = [
             f"{statistics.median(each['values']):.1f} ({plural(len(each['seeds']), 'seed')})" if each else "gone"
             for each in (earlier, row)

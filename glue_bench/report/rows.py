@@ -206,7 +206,7 @@ def _judge(
     if verdict.kind != verdicts.REPRODUCED or not (doubtful := known.degenerate or known.unread):
         return verdict
     what = "degenerate" if known.degenerate else "without usable predictions"
-    reason = f"{len(doubtful)} of {len(values)} seeds {'is' if len(doubtful) == 1 else 'are'} {what}"
+    (reason,) = write_notes("doubtful", doubtful, values, what)
     return dataclasses.replace(verdict, kind=verdicts.INCONCLUSIVE, reason=reason)  # they may widen the interval
 
 
